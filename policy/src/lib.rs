@@ -1,0 +1,2 @@
+//! The policy engine.
+#![forbid(unsafe_code)]
