@@ -1,0 +1,200 @@
+//! Which client ids a user may use, and which users a `[[match]]` means.
+//!
+//! A session belongs to its client id: whoever connects with the id of another client throws that client off and, with
+//! `clean_session false`, inherits its subscriptions and queued messages. So ids are bound to users (S4, S5).
+
+use crate::template::is_usable;
+
+/// A pattern of client ids or of user names, as the policy writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// `*` alone: anything.
+    Any,
+    Text {
+        parts: Box<[Part]>,
+        /// A `*` at the end: one or more characters, none of them `/`.
+        open: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Literal(Box<str>),
+    /// `%u`: the user name.
+    User,
+}
+
+impl Pattern {
+    /// Reads a pattern of client ids.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the tail of a problem's text.
+    pub(crate) fn client_id(text: &str) -> Result<Self, String> {
+        let pattern = Self::parse(text)?;
+        if text == AUTO_PREFIX || text == "auto-*" {
+            return Err("ids of the form `auto-<uuid>` are the broker's own and need no pattern (`auto_id = false` refuses them)".into());
+        }
+        if text == HTTP_API {
+            return Err(
+                "`http-api` is the id of the broker's HTTP listener (write `api = true` to admit its callers)".into()
+            );
+        }
+        Ok(pattern)
+    }
+
+    /// Reads a pattern of user names.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the tail of a problem's text.
+    pub(crate) fn user_name(text: &str) -> Result<Self, String> {
+        match Self::parse(text)? {
+            Self::Text { parts, .. } if parts.contains(&Part::User) => {
+                Err("`%u` has no meaning in a pattern of user names (write the name, with `*` at its end for any that begin so)".into())
+            }
+            pattern => Ok(pattern),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if text.is_empty() {
+            return Err("a pattern must not be empty (write `*` for any)".into());
+        }
+        if let Some(c) = text.chars().find(|c| c.is_control()) {
+            return Err(format!("`{}` is a control character, which no name may hold", c.escape_unicode()));
+        }
+        let (fixed, open) = match text.strip_suffix('*') {
+            Some(fixed) => (fixed, true),
+            None => (text, false),
+        };
+        if fixed.contains('*') {
+            return Err("`*` stands only at the end of a pattern".into());
+        }
+        if fixed.contains("%c") {
+            return Err("`%c` has no meaning in a pattern of names (write `%u` for the user name)".into());
+        }
+        let mut parts = Vec::new();
+        for (number, literal) in fixed.split("%u").enumerate() {
+            if number > 0 {
+                parts.push(Part::User);
+            }
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.into()));
+            }
+        }
+        Ok(Self::Text { parts: parts.into(), open })
+    }
+
+    /// Whether the id is one that this pattern gives the user.
+    pub(crate) fn fits(&self, id: &[u8], user: Option<&[u8]>) -> bool {
+        let Self::Text { parts, open } = self else { return true };
+        let mut rest = id;
+        for part in parts {
+            let wanted = match part {
+                Part::Literal(text) => text.as_bytes(),
+                Part::User => match user.filter(|name| is_usable(name)) {
+                    Some(name) => name,
+                    None => return false,
+                },
+            };
+            match rest.strip_prefix(wanted) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        if *open { !rest.is_empty() && !rest.contains(&b'/') } else { rest.is_empty() }
+    }
+
+    /// The text that ids of this pattern begin with or, where it is not open, are; `None` where there is no such text.
+    pub(crate) fn text_for(&self, user: &str) -> Option<(String, bool)> {
+        let Self::Text { parts, open } = self else { return None };
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::User if is_usable(user.as_bytes()) => text.push_str(user),
+                Part::User => return None,
+            }
+        }
+        Some((text, *open))
+    }
+}
+
+/// What a user may be called without any `client_id`: its own name, and its name, `-` and more.
+pub(crate) fn is_own(id: &[u8], user: &[u8]) -> bool {
+    match id.strip_prefix(user) {
+        Some([]) => is_usable(user),
+        Some([b'-', more @ ..]) => !more.is_empty() && !more.contains(&b'/') && is_usable(user),
+        _ => false,
+    }
+}
+
+/// The id of callers of Mosquitto 2.1's HTTP listener.
+pub const HTTP_API: &str = "http-api";
+
+const AUTO_PREFIX: &str = "auto-";
+
+/// Whether the broker made this id for a client that sent none: `auto-` and a UUID. Nobody can guess one, so nobody's
+/// session can be taken by it (S4).
+pub fn is_auto_id(id: &[u8]) -> bool {
+    let Some(uuid) = id.strip_prefix(AUTO_PREFIX.as_bytes()) else { return false };
+    uuid.len() == 36
+        && uuid.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit() {
+        let fits = |pattern: &str, id: &str| Pattern::client_id(pattern).unwrap().fits(id.as_bytes(), Some(b"alice"));
+        assert!(fits("%u", "alice"));
+        assert!(!fits("%u", "alice2"));
+        assert!(fits("%u-*", "alice-1"));
+        assert!(!fits("%u-*", "alice-"));
+        assert!(!fits("%u-*", "alice-1/2"));
+        assert!(!fits("%u-*", "alice2-1"));
+        assert!(fits("gw-%u-x", "gw-alice-x"));
+        assert!(fits("site/*", "site/a"));
+        assert!(!fits("site/*", "site/a/b"));
+        assert!(fits("*", "a/b"));
+        for user in ["", "a/b", "+", "#", "$x", "a\u{1}"] {
+            let id = user.as_bytes();
+            assert!(!Pattern::client_id("%u").unwrap().fits(id, Some(id)), "{user:?}");
+            assert!(!is_own(id, id), "{user:?}");
+        }
+        assert!(is_own(b"alice", b"alice") && is_own(b"alice-1", b"alice"));
+        assert!(!is_own(b"alice-", b"alice") && !is_own(b"alice2", b"alice") && !is_own(b"alice-a/b", b"alice"));
+    }
+
+    #[test]
+    fn bad_patterns_say_why() {
+        for (text, part) in
+            [("", "empty"), ("a*b", "only at the end"), ("%c", "`%c`"), ("a\n", "control"), ("http-api", "api = true")]
+        {
+            assert!(Pattern::client_id(text).unwrap_err().contains(part), "{text}");
+        }
+        assert!(Pattern::user_name("%u").is_err());
+    }
+
+    #[test]
+    fn auto_ids_have_the_form_of_a_uuid() {
+        assert!(is_auto_id(b"auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0"));
+        assert!(is_auto_id(b"auto-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
+        for bad in [
+            "auto-",
+            "auto-x",
+            "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F",
+            "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1FG",
+            "AUTO-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0",
+        ] {
+            assert!(!is_auto_id(bad.as_bytes()), "{bad}");
+        }
+    }
+}

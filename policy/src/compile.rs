@@ -1,0 +1,548 @@
+//! From documents to a policy: what the parts of the files mean together, and what is wrong with that.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::binding::{self, Pattern};
+use crate::credential::{Credential, DigestKey};
+use crate::decision::RuleId;
+use crate::document::{Document, Located, MatchTable, RuleTable, TestTable, UserTable};
+use crate::matcher::{Kind, RuleTree};
+use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
+use crate::problem::{Escaped, Place, Problems};
+use crate::scenario::{Deed, Expectation, Scenario};
+use crate::template::{Template, is_usable};
+use crate::topic;
+
+type Text = Located<String>;
+
+/// Builds the policy, and notes every problem. What it returns is meant for use only if no error was noted.
+pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, problems: &mut Problems) -> Policy {
+    let mut compiler = Compiler {
+        policy: Policy::deny_all(),
+        problems,
+        roles: HashMap::new(),
+        places: Vec::new(),
+        user_places: HashMap::new(),
+        weak: None,
+    };
+    if documents.first().is_some_and(|(_, document)| document.version.is_none()) {
+        compiler
+            .problems
+            .error(Place::whole(main), "the version of the language is missing (write `version = 1` at the top)");
+    }
+    let mut users = Vec::new();
+    let mut matches = Vec::new();
+    let mut tests = Vec::new();
+    for (_, document) in documents {
+        for (name, table) in document.roles {
+            compiler.role(name, table);
+        }
+        if let Some((place, table)) = document.anonymous {
+            compiler.anonymous(place, table);
+        }
+        users.extend(document.users);
+        matches.extend(document.matches);
+        tests.extend(document.tests);
+    }
+    // Roles are looked up by name, so all of them come before whoever holds them.
+    for block in matches {
+        compiler.match_block(block);
+    }
+    let users = merge(users, compiler.problems);
+    for user in users {
+        compiler.user(user);
+    }
+    compiler.client_ids();
+    compiler.client_templates();
+    compiler.tests(tests);
+    compiler.finish()
+}
+
+struct Compiler<'p> {
+    policy: Policy,
+    problems: &'p mut Problems,
+    roles: HashMap<String, (SetId, Place)>,
+    /// Beside `policy.sets`: where each stands, for the checks.
+    places: Vec<SetPlaces>,
+    /// Where each user is defined.
+    user_places: HashMap<String, Place>,
+    /// The first weak password string, and how many there are.
+    weak: Option<(Place, String, usize)>,
+}
+
+struct SetPlaces {
+    client_id: Vec<Place>,
+    /// The first rule with `%c`.
+    client_template: Option<Place>,
+}
+
+impl Compiler<'_> {
+    fn role(&mut self, name: Text, table: RuleTable) {
+        let Located { value: name, place } = name;
+        if !self.is_name("role", &name, &place) {
+            return;
+        }
+        if let Some((_, first)) = self.roles.get(&name) {
+            let text = format!("role `{}` is defined twice, first at {first} (keep one)", Escaped(name.as_bytes()));
+            self.problems.error(place, text);
+            return;
+        }
+        let set = self.set(Holder::Role(name.clone().into()), table);
+        self.roles.insert(name, (set, place));
+    }
+
+    fn anonymous(&mut self, place: Place, table: RuleTable) {
+        if self.policy.anonymous.is_some() {
+            self.problems.error(place, "`[anonymous]` is defined twice (keep one)");
+            return;
+        }
+        self.policy.anonymous = Some(self.set(Holder::Anonymous, table));
+    }
+
+    fn match_block(&mut self, block: MatchTable) {
+        let MatchTable { place, username, roles, unlisted } = block;
+        if username.is_empty() {
+            self.problems.error(place.clone(), "`[[match]]` needs a `username` (write `username = \"dev*\"`)");
+        }
+        if roles.is_empty() {
+            self.problems.error(place, "`[[match]]` needs `roles`, for it adds them to the users that fit");
+        }
+        let mut names = Vec::new();
+        for Located { value, place } in username {
+            match Pattern::user_name(&value) {
+                Ok(pattern) => names.push(pattern),
+                Err(problem) => self.problems.error(place, format!("`{}`: {problem}", Escaped(value.as_bytes()))),
+            }
+        }
+        if let Some(place) = &unlisted {
+            self.problems.warning(
+                place.clone(),
+                "`unlisted` admits names that no user table lists, on every listener where the broker itself takes the name \
+                 from a certificate or PSK",
+            );
+        }
+        let roles = self.role_ids(roles);
+        self.policy.matches.push(Match { names, roles, unlisted: unlisted.is_some() });
+    }
+
+    fn user(&mut self, user: Merged) {
+        let Merged { name, place, roles, password, disabled, rules } = user;
+        if !self.is_name("user", &name, &place) {
+            return;
+        }
+        let shown = Escaped(name.as_bytes());
+        if name == binding::HTTP_API {
+            self.problems
+                .error(place, format!("`{shown}` is the client id of the broker's HTTP listener and cannot be a user"));
+            return;
+        }
+        if !is_usable(name.as_bytes()) {
+            let text = format!("`{shown}` begins with `$` or holds `+`, `#` or `/`, so `%u` never stands for it");
+            self.problems.warning(place.clone(), text);
+        }
+        let mut sets = self.role_ids(roles);
+        for block in &self.policy.matches {
+            if block.fits(name.as_bytes()) {
+                sets.extend(block.roles.iter().copied());
+            }
+        }
+        let mut seen = BTreeSet::new();
+        sets.retain(|set| seen.insert(*set));
+        if !rules.is_empty() {
+            sets.push(self.set(Holder::User(name.as_str().into()), rules));
+        }
+        sets.shrink_to_fit();
+        let credential = password.and_then(|password| self.credential(&password));
+        self.user_places.insert(name.clone(), place);
+        self.policy.users.insert(name.into_bytes().into(), User { sets, credential, disabled });
+    }
+
+    fn credential(&mut self, password: &Text) -> Option<Credential> {
+        match Credential::parse(&password.value) {
+            Ok(credential) => {
+                if let Some(weakness) = credential.weakness() {
+                    let weak = self.weak.get_or_insert((password.place.clone(), weakness, 0));
+                    weak.2 += 1;
+                }
+                Some(credential)
+            }
+            Err(problem) => {
+                self.problems.error(password.place.clone(), problem);
+                None
+            }
+        }
+    }
+
+    fn is_name(&mut self, what: &str, name: &str, place: &Place) -> bool {
+        let problem = if name.is_empty() {
+            format!("the name of a {what} must not be empty (anonymous clients are `[anonymous]`)")
+        } else if let Some(c) = name.chars().find(|c| c.is_control()) {
+            format!("`{}` is a control character, which no name may hold", c.escape_unicode())
+        } else {
+            return true;
+        };
+        self.problems.error(place.clone(), problem);
+        false
+    }
+
+    fn role_ids(&mut self, names: Vec<Text>) -> SetIds {
+        let mut ids = SetIds::new();
+        for Located { value: name, place } in names {
+            match self.roles.get(&name) {
+                Some((id, _)) => ids.push(*id),
+                None => {
+                    let nearest = self.roles.keys().min_by_key(|known| strsim::damerau_levenshtein(known, &name));
+                    let remedy = match nearest {
+                        Some(known) if strsim::damerau_levenshtein(known, &name) <= 2 => {
+                            format!("did you mean `{}`?", Escaped(known.as_bytes()))
+                        }
+                        _ => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
+                    };
+                    self.problems
+                        .error(place, format!("role `{}` is not defined ({remedy})", Escaped(name.as_bytes())));
+                }
+            }
+        }
+        ids
+    }
+
+    /// Compiles the rules of a role, a user or `[anonymous]`.
+    fn set(&mut self, holder: Holder, table: RuleTable) -> SetId {
+        let id = SetId::try_from(self.policy.sets.len()).unwrap_or(SetId::MAX);
+        let mut tree = RuleTree::new();
+        let mut client_template = None;
+        let lists: [(&'static str, &[Text], &[Kind]); 5] = [
+            ("publish", &table.publish, &[Kind::AllowPublish]),
+            ("subscribe", &table.subscribe, &[Kind::AllowSubscribe, Kind::AllowReceive]),
+            ("receive", &table.receive, &[Kind::AllowReceive]),
+            ("deny.publish", &table.deny_publish, &[Kind::DenyPublish]),
+            ("deny.subscribe", &table.deny_subscribe, &[Kind::DenySubscribe]),
+        ];
+        for (key, filters, kinds) in lists {
+            for Located { value, place } in filters {
+                let template = match Template::parse(value) {
+                    Ok(template) => template,
+                    Err(problem) => {
+                        self.problems.error(place.clone(), format!("`{}`: {problem}", Escaped(value.as_bytes())));
+                        continue;
+                    }
+                };
+                if holder == Holder::Anonymous && template.names_user() {
+                    self.problems.error(
+                        place.clone(),
+                        format!("`{}`: an anonymous client has no user name for `%u`", Escaped(value.as_bytes())),
+                    );
+                    continue;
+                }
+                if template.names_client() {
+                    client_template.get_or_insert_with(|| place.clone());
+                }
+                let rule = RuleId(u32::try_from(self.policy.rules.len()).unwrap_or(u32::MAX));
+                self.policy.rules.push(Rule { set: id, key, text: value.as_str().into(), place: place.clone() });
+                for kind in kinds {
+                    tree.insert(&template, *kind, rule);
+                }
+            }
+        }
+        let (client_ids, client_id_places) = match table.client_id {
+            Some(list) => {
+                if list.value.is_empty() {
+                    let text = "an empty `client_id` admits no client id (leave the key out for `%u` and `%u-*`)";
+                    self.problems.error(list.place.clone(), text);
+                }
+                let (patterns, places) = self.patterns(list.value).into_iter().unzip();
+                (Some(patterns), places)
+            }
+            None => (None, Vec::new()),
+        };
+        let denied = self.patterns(table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
+        let groups = table.share.map(|groups| self.groups(groups));
+        self.policy.sets.push(RuleSet {
+            holder,
+            tree,
+            client_ids,
+            denied_client_ids: denied,
+            overlap: table.overlap,
+            groups,
+            api: table.api,
+            auto_id: table.auto_id.unwrap_or(true),
+        });
+        self.places.push(SetPlaces { client_id: client_id_places, client_template });
+        id
+    }
+
+    fn patterns(&mut self, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
+        let mut patterns = Vec::new();
+        for Located { value, place } in texts {
+            match Pattern::client_id(&value) {
+                Ok(pattern) => patterns.push((pattern, place)),
+                Err(problem) => self.problems.error(place, format!("`{}`: {problem}", Escaped(value.as_bytes()))),
+            }
+        }
+        patterns
+    }
+
+    fn groups(&mut self, texts: Vec<Text>) -> Vec<Box<str>> {
+        let mut groups = Vec::new();
+        for Located { value, place } in texts {
+            if value.is_empty() || value.contains(['/', '+', '#']) {
+                let shown = Escaped(value.as_bytes());
+                self.problems.error(
+                    place,
+                    format!("`{shown}` is not the name of a share group (write it without `/`, `+` and `#`)"),
+                );
+            } else {
+                groups.push(value.into());
+            }
+        }
+        groups
+    }
+
+    /// No user's client ids may be another user's (S5). An id is a listed user's if it is the user's name, or that and
+    /// `-` and more.
+    fn client_ids(&mut self) {
+        let mut names: Vec<&str> = self.policy.users.keys().filter_map(|name| std::str::from_utf8(name).ok()).collect();
+        names.sort_unstable();
+        let mut told = HashSet::new();
+        for (name, user) in &self.policy.users {
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            let mut named = false;
+            for set in &user.sets {
+                let at = *set as usize;
+                let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
+                named = true;
+                for (number, pattern) in patterns.iter().enumerate() {
+                    let Some(foreign) = foreign_name(pattern, name, &names) else { continue };
+                    let place = self.places.get(at).and_then(|places| places.client_id.get(number));
+                    if let Some(place) = place.filter(|_| told.insert((at, number))) {
+                        let text = format!(
+                            "the client ids of user `{}` would include those of user `{}`, whose session they could take (write a \
+                             pattern that keeps them apart)",
+                            Escaped(name.as_bytes()),
+                            Escaped(foreign.as_bytes())
+                        );
+                        self.problems.error(place.clone(), text);
+                    }
+                }
+            }
+            if !named {
+                let open = Pattern::Text {
+                    parts: [binding::Part::User, binding::Part::Literal("-".into())].into(),
+                    open: true,
+                };
+                if let Some(foreign) = foreign_name(&open, name, &names) {
+                    let Some(place) = self.user_places.get(name).cloned() else { continue };
+                    let text = format!(
+                        "user `{}` may use the client ids `{0}-*`, which would include those of user `{}` (write `client_id = \
+                         [\"%u\"]` for `{0}`)",
+                        Escaped(name.as_bytes()),
+                        Escaped(foreign.as_bytes())
+                    );
+                    self.problems.error(place, text);
+                }
+            }
+        }
+        for (at, set) in self.policy.sets.iter().enumerate() {
+            let any = set.client_ids.iter().flatten().position(|pattern| *pattern == Pattern::Any);
+            let place = any.and_then(|number| self.places.get(at)?.client_id.get(number));
+            if let Some(place) = place {
+                let text = "`*` lets its holders take over the session of any client that is not a listed user's (write patterns that \
+                            begin with `%u`)";
+                self.problems.warning(place.clone(), text);
+            }
+        }
+    }
+
+    /// `%c` says nothing where the client may choose any id (S12).
+    fn client_templates(&mut self) {
+        let anonymous = self.policy.anonymous.map(|set| SetIds::from_slice(&[set]));
+        let holders = self
+            .policy
+            .users
+            .values()
+            .map(|user| (&user.sets, false))
+            .chain(self.policy.matches.iter().filter(|block| block.unlisted).map(|block| (&block.roles, false)))
+            .chain(anonymous.iter().map(|sets| (sets, true)));
+        let mut told = HashSet::new();
+        for (sets, anonymous) in holders {
+            let free = self
+                .policy
+                .each(sets)
+                .flat_map(|set| set.client_ids.iter().flatten())
+                .any(|pattern| *pattern == Pattern::Any)
+                || (anonymous && self.policy.each(sets).all(|set| set.client_ids.is_none()));
+            if !free {
+                continue;
+            }
+            for set in sets {
+                let place = self.places.get(*set as usize).and_then(|places| places.client_template.as_ref());
+                if let Some(place) = place.filter(|_| told.insert(*set)) {
+                    let text = "`%c` in a rule whose holder may choose any client id grants everything that it could stand for (write \
+                                `%u`, or bind the ids with `client_id`)";
+                    self.problems.error(place.clone(), text);
+                }
+            }
+        }
+    }
+
+    fn tests(&mut self, tests: Vec<TestTable>) {
+        for test in tests {
+            let TestTable { place, user, anonymous, client_id, can, cannot } = test;
+            if user.is_some() == anonymous {
+                self.problems.error(place, "`[[test]]` needs either `user = \"...\"` or `anonymous = true`");
+                continue;
+            }
+            let expectations: Vec<_> = can
+                .into_iter()
+                .map(|deed| (true, deed))
+                .chain(cannot.into_iter().map(|deed| (false, deed)))
+                .filter_map(|(can, Located { value: deed, place })| {
+                    self.is_possible(&deed, &place).then_some(Expectation { place, can, deed })
+                })
+                .collect();
+            if expectations.is_empty() {
+                self.problems.error(
+                    place,
+                    "`[[test]]` expects nothing (write `can = { publish = [\"...\"] }` or `cannot = ...`)",
+                );
+                continue;
+            }
+            let (user, client_id) = (user.map(|user| user.value.into()), client_id.map(|id| id.value.into()));
+            self.policy.scenarios.push(Scenario { place, user, client_id, expectations });
+        }
+    }
+
+    /// Whether a client could try this at all.
+    fn is_possible(&mut self, deed: &Deed, place: &Place) -> bool {
+        let (text, possible, kind) = match deed {
+            Deed::Connect => return true,
+            Deed::Publish(text) | Deed::Receive(text) => {
+                (text, topic::is_topic_name(text.as_bytes()), "topic name (write one topic, without wildcards)")
+            }
+            Deed::Subscribe(text) => (text, topic::Subscription::parse(text.as_bytes()).is_ok(), "topic filter"),
+        };
+        if !possible {
+            self.problems.error(place.clone(), format!("`{}` is not a {kind}", Escaped(text.as_bytes())));
+        }
+        possible
+    }
+
+    fn finish(mut self) -> Policy {
+        if let Some((place, weakness, count)) = self.weak.take() {
+            let others =
+                if count > 1 { format!("; and {} more password strings are weak", count - 1) } else { String::new() };
+            self.problems.warning(place, format!("{weakness}{others}"));
+        }
+        /// More would not make the mixture of password strings any truer.
+        const DECOYS: usize = 1024;
+        let step = self.policy.users.len() / DECOYS + 1;
+        let names =
+            self.policy.users.iter().filter(|(_, user)| user.credential.is_some()).map(|(name, _)| name.clone());
+        self.policy.decoys = Decoys::new(names.step_by(step).collect());
+        self.policy.digests = DigestKey::new();
+        self.policy
+    }
+}
+
+impl RuleTable {
+    fn is_empty(&self) -> bool {
+        let Self {
+            client_id,
+            publish,
+            subscribe,
+            receive,
+            deny_publish,
+            deny_subscribe,
+            deny_client_id,
+            overlap,
+            share,
+            api,
+            auto_id,
+        } = self;
+        [publish, subscribe, receive, deny_publish, deny_subscribe, deny_client_id].iter().all(|list| list.is_empty())
+            && client_id.is_none()
+            && share.is_none()
+            && auto_id.is_none()
+            && !overlap
+            && !api
+    }
+}
+
+/// A user, put together from its definition and what completes it.
+struct Merged {
+    name: String,
+    place: Place,
+    roles: Vec<Text>,
+    password: Option<Text>,
+    disabled: bool,
+    rules: RuleTable,
+}
+
+/// A user is defined once, and may be completed once in another file by a table of `password` and `disabled` alone (S2).
+fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged> {
+    let mut by_name: HashMap<String, Vec<(Place, UserTable)>> = HashMap::new();
+    let mut order = Vec::new();
+    for (Located { value: name, place }, table) in tables {
+        let tables = by_name.entry(name.clone()).or_insert_with(|| {
+            order.push(name);
+            Vec::new()
+        });
+        tables.push((place, table));
+    }
+    let mut merged = Vec::with_capacity(order.len());
+    for name in order {
+        let mut tables = by_name.remove(&name).unwrap_or_default();
+        // The definition first: the table that says more, or else the one that was read first.
+        tables.sort_by_key(|(_, table)| table.only_secrets);
+        let mut tables = tables.into_iter();
+        let Some((place, definition)) = tables.next() else { continue };
+        let shown = Escaped(name.as_bytes()).to_string();
+        let UserTable { roles, mut password, mut disabled, rules, .. } = definition;
+        for (number, (other, table)) in tables.enumerate() {
+            if number > 0 || !table.only_secrets {
+                let text = format!(
+                    "user `{shown}` is defined twice, first at {place} (keep one; a second table in another file may hold only \
+                     `password` and `disabled`)"
+                );
+                problems.error(other, text);
+                continue;
+            }
+            if let (Some(first), Some(second)) = (&password, &table.password) {
+                let text = format!("user `{shown}` is given a password twice, first at {} (keep one)", first.place);
+                problems.error(second.place.clone(), text);
+            }
+            password = password.or(table.password);
+            disabled |= table.disabled;
+        }
+        merged.push(Merged { name, place, roles, password, disabled, rules });
+    }
+    merged
+}
+
+/// A listed user other than this one whose client ids the pattern reaches.
+fn foreign_name<'n>(pattern: &Pattern, user: &str, names: &[&'n str]) -> Option<&'n str> {
+    let (text, open) = pattern.text_for(user)?;
+    let is_other = |name: &&'n str| *name != user;
+    // The pattern lies within another's `name-*`, or is another's name.
+    let within = text.match_indices('-').map(|(at, _)| at).chain((!open).then_some(text.len()));
+    for end in within {
+        let known =
+            text.get(..end).and_then(|name| names.binary_search(&name).ok()).and_then(|at| names.get(at).copied());
+        if let Some(name) = known.filter(is_other) {
+            return Some(name);
+        }
+    }
+    if !open {
+        return None;
+    }
+    // Another's name lies within the pattern; so does `name-*` where the text is the name.
+    let from = names.partition_point(|name| *name < text.as_str());
+    names
+        .iter()
+        .skip(from)
+        .take_while(|name| name.starts_with(&text))
+        .find(|name| is_other(name) && !name.get(text.len()..).unwrap_or_default().contains('/'))
+        .copied()
+}

@@ -1,0 +1,424 @@
+//! The shape of a policy file: TOML in, typed tables with the place of every value out.
+//!
+//! Reading goes on after a problem, so that one look at a file finds everything that is wrong with its shape. What the
+//! values mean together is judged in [`crate::compile`].
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeString, DeTable, DeValue};
+
+use crate::problem::{Escaped, Place, Problems};
+use crate::scenario::Deed;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+type Text = Located<String>;
+
+/// One policy file.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    pub(crate) version: Option<Place>,
+    pub(crate) include: Vec<Text>,
+    pub(crate) roles: Vec<(Text, RuleTable)>,
+    pub(crate) users: Vec<(Text, UserTable)>,
+    pub(crate) anonymous: Option<(Place, RuleTable)>,
+    pub(crate) matches: Vec<MatchTable>,
+    pub(crate) tests: Vec<TestTable>,
+    /// Whether it says anything at all; a file of blanks and comments does not.
+    pub(crate) is_empty: bool,
+}
+
+/// The keys that roles, users and `[anonymous]` have in common.
+#[derive(Debug, Default)]
+pub(crate) struct RuleTable {
+    pub(crate) client_id: Option<Located<Vec<Text>>>,
+    pub(crate) publish: Vec<Text>,
+    pub(crate) subscribe: Vec<Text>,
+    pub(crate) receive: Vec<Text>,
+    pub(crate) deny_publish: Vec<Text>,
+    pub(crate) deny_subscribe: Vec<Text>,
+    pub(crate) deny_client_id: Vec<Text>,
+    pub(crate) overlap: bool,
+    pub(crate) share: Option<Vec<Text>>,
+    pub(crate) api: bool,
+    pub(crate) auto_id: Option<bool>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct UserTable {
+    pub(crate) roles: Vec<Text>,
+    pub(crate) password: Option<Text>,
+    pub(crate) disabled: bool,
+    pub(crate) rules: RuleTable,
+    /// Whether it holds nothing but `password` and `disabled`, and so may complete a definition in another file (S2).
+    pub(crate) only_secrets: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct MatchTable {
+    pub(crate) place: Place,
+    pub(crate) username: Vec<Text>,
+    pub(crate) roles: Vec<Text>,
+    pub(crate) unlisted: Option<Place>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TestTable {
+    pub(crate) place: Place,
+    pub(crate) user: Option<Text>,
+    pub(crate) anonymous: bool,
+    pub(crate) client_id: Option<Text>,
+    pub(crate) can: Vec<Located<Deed>>,
+    pub(crate) cannot: Vec<Located<Deed>>,
+}
+
+const RULE_KEYS: &[&str] =
+    &["client_id", "publish", "subscribe", "receive", "deny", "overlap", "share", "api", "auto_id"];
+const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
+
+impl Document {
+    /// Reads a file's text.
+    pub(crate) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Self {
+        let mut reader = Reader { file, lines: Lines::of(text), problems };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let place = reader.place(&error.span().unwrap_or(0..0));
+            let message = error.message().replace('\n', ", ");
+            reader.problems.error(place, format!("not TOML: {message}"));
+        }
+        if !errors.is_empty() {
+            // What recovery makes of a broken file would only raise problems that are none.
+            return Self::default();
+        }
+        reader.document(table.get_ref())
+    }
+}
+
+/// Reads typed values, and notes where a file says something else.
+struct Reader<'r> {
+    file: &'r Arc<Path>,
+    lines: Lines<'r>,
+    problems: &'r mut Problems,
+}
+
+type Key<'d> = Spanned<DeString<'d>>;
+type Value<'d> = Spanned<DeValue<'d>>;
+
+impl Reader<'_> {
+    fn document(&mut self, table: &DeTable<'_>) -> Document {
+        let mut document = Document { is_empty: table.is_empty(), ..Document::default() };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "version" => document.version = self.version(value),
+                "include" => document.include = self.texts(value, "include").unwrap_or_default(),
+                "roles" => document.roles = self.tables(value, "roles", Self::role),
+                "users" => document.users = self.tables(value, "users", Self::user),
+                "anonymous" => {
+                    document.anonymous = self
+                        .table(value, "anonymous")
+                        .map(|table| (self.place(&key.span()), self.rules(table, "[anonymous]", &[])));
+                }
+                "match" => document.matches = self.blocks(value, "match", Self::match_block),
+                "test" => document.tests = self.blocks(value, "test", Self::test_block),
+                other => self.unknown(
+                    key,
+                    other,
+                    "the policy",
+                    &["version", "include", "roles", "users", "anonymous", "match", "test"],
+                ),
+            }
+        }
+        document
+    }
+
+    fn version(&mut self, value: &Value<'_>) -> Option<Place> {
+        let place = self.place(&value.span());
+        match value.get_ref().as_integer().map(|number| number.as_str().to_owned()) {
+            Some(number) if number == "1" => return Some(place),
+            Some(number) => {
+                self.problems.error(place.clone(), format!("version `{number}` is not known (write `version = 1`)"))
+            }
+            None => self.wrong(value, "version", "a number, `version = 1`"),
+        }
+        Some(place)
+    }
+
+    fn role(&mut self, table: &DeTable<'_>, name: &Text) -> RuleTable {
+        self.rules(table, &format!("role `{}`", Escaped(name.value.as_bytes())), &[])
+    }
+
+    fn user(&mut self, table: &DeTable<'_>, name: &Text) -> UserTable {
+        let what = format!("user `{}`", Escaped(name.value.as_bytes()));
+        let mut user =
+            UserTable { rules: self.rules(table, &what, USER_KEYS), only_secrets: true, ..UserTable::default() };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "password" => user.password = self.text(value, "password"),
+                "disabled" => user.disabled = self.flag(value, "disabled"),
+                "roles" => {
+                    user.roles = self.texts(value, "roles").unwrap_or_default();
+                    user.only_secrets = false;
+                }
+                _ => user.only_secrets = false,
+            }
+        }
+        user
+    }
+
+    /// Reads the keys of a rule set; `beside` names the further keys of its table, which somebody else reads.
+    fn rules(&mut self, table: &DeTable<'_>, what: &str, beside: &[&str]) -> RuleTable {
+        let mut rules = RuleTable::default();
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            match name {
+                "client_id" => {
+                    let place = self.place(&value.span());
+                    rules.client_id = self.texts(value, name).map(|value| Located { value, place });
+                }
+                "publish" => rules.publish = self.texts(value, name).unwrap_or_default(),
+                "subscribe" => rules.subscribe = self.texts(value, name).unwrap_or_default(),
+                "receive" => rules.receive = self.texts(value, name).unwrap_or_default(),
+                "overlap" => rules.overlap = self.flag(value, name),
+                "share" => rules.share = self.texts(value, name),
+                "api" => rules.api = self.flag(value, name),
+                "auto_id" => rules.auto_id = Some(self.flag(value, name)),
+                "deny" => {
+                    if let Some(table) = self.table(value, "deny") {
+                        self.denies(table, &mut rules);
+                    }
+                }
+                _ if beside.contains(&name) => {}
+                _ => {
+                    let known: Vec<_> = beside.iter().chain(RULE_KEYS).copied().collect();
+                    self.unknown(key, name, what, &known);
+                }
+            }
+        }
+        rules
+    }
+
+    fn denies(&mut self, table: &DeTable<'_>, rules: &mut RuleTable) {
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "publish" => rules.deny_publish = self.texts(value, "deny.publish").unwrap_or_default(),
+                "subscribe" => rules.deny_subscribe = self.texts(value, "deny.subscribe").unwrap_or_default(),
+                "client_id" => rules.deny_client_id = self.texts(value, "deny.client_id").unwrap_or_default(),
+                "receive" => {
+                    let place = self.place(&key.span());
+                    self.problems.error(
+                        place,
+                        "`deny.receive` is not a key (write `deny.subscribe`, which also denies deliveries)",
+                    );
+                }
+                other => self.unknown(key, other, "`deny`", &["publish", "subscribe", "client_id"]),
+            }
+        }
+    }
+
+    fn match_block(&mut self, table: &DeTable<'_>, place: Place) -> MatchTable {
+        let mut block = MatchTable { place, username: Vec::new(), roles: Vec::new(), unlisted: None };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "username" => block.username = self.one_or_more(value, "username"),
+                "roles" => block.roles = self.texts(value, "roles").unwrap_or_default(),
+                "unlisted" => block.unlisted = self.flag(value, "unlisted").then(|| self.place(&value.span())),
+                other => self.unknown(key, other, "`[[match]]`", &["username", "roles", "unlisted"]),
+            }
+        }
+        block
+    }
+
+    fn test_block(&mut self, table: &DeTable<'_>, place: Place) -> TestTable {
+        let mut test =
+            TestTable { place, user: None, anonymous: false, client_id: None, can: Vec::new(), cannot: Vec::new() };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "user" => test.user = self.text(value, "user"),
+                "anonymous" => test.anonymous = self.flag(value, "anonymous"),
+                "client_id" => test.client_id = self.text(value, "client_id"),
+                "can" => test.can = self.deeds(value, "can"),
+                "cannot" => test.cannot = self.deeds(value, "cannot"),
+                other => self.unknown(key, other, "`[[test]]`", &["user", "anonymous", "client_id", "can", "cannot"]),
+            }
+        }
+        test
+    }
+
+    fn deeds(&mut self, value: &Value<'_>, what: &str) -> Vec<Located<Deed>> {
+        let mut deeds = Vec::new();
+        let Some(table) = self.table(value, what) else { return deeds };
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            let deed: fn(Box<str>) -> Deed = match name {
+                "connect" => {
+                    let place = self.place(&value.span());
+                    match value.get_ref().as_bool() {
+                        Some(true) => deeds.push(Located { value: Deed::Connect, place }),
+                        _ => self.wrong(value, "connect", "`true`; what must not be goes under `cannot`"),
+                    }
+                    continue;
+                }
+                "publish" => Deed::Publish,
+                "subscribe" => Deed::Subscribe,
+                "receive" => Deed::Receive,
+                other => {
+                    self.unknown(key, other, &format!("`{what}`"), &["connect", "publish", "subscribe", "receive"]);
+                    continue;
+                }
+            };
+            let texts = self.texts(value, name).unwrap_or_default();
+            deeds.extend(texts.into_iter().map(|text| Located { value: deed(text.value.into()), place: text.place }));
+        }
+        deeds
+    }
+
+    /// A table of tables: `[what.NAME]`.
+    fn tables<T>(
+        &mut self,
+        value: &Value<'_>,
+        what: &str,
+        mut read: impl FnMut(&mut Self, &DeTable<'_>, &Text) -> T,
+    ) -> Vec<(Text, T)> {
+        let mut tables = Vec::new();
+        let Some(table) = self.table(value, what) else { return tables };
+        for (key, value) in table {
+            let name = Located { value: key.get_ref().to_string(), place: self.place(&key.span()) };
+            if let Some(table) = self.table(value, &format!("{what}.{}", Escaped(name.value.as_bytes()))) {
+                let table = read(self, table, &name);
+                tables.push((name, table));
+            }
+        }
+        tables
+    }
+
+    /// An array of tables: `[[what]]`.
+    fn blocks<T>(
+        &mut self,
+        value: &Value<'_>,
+        what: &str,
+        mut read: impl FnMut(&mut Self, &DeTable<'_>, Place) -> T,
+    ) -> Vec<T> {
+        let mut blocks = Vec::new();
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong(value, what, &format!("blocks headed `[[{what}]]`"));
+            return blocks;
+        };
+        for item in array.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    let place = self.place(&item.span());
+                    blocks.push(read(self, table, place));
+                }
+                None => self.wrong(item, what, &format!("blocks headed `[[{what}]]`")),
+            }
+        }
+        blocks
+    }
+
+    fn table<'d>(&mut self, value: &'d Value<'_>, what: &str) -> Option<&'d DeTable<'d>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong(value, what, "a table");
+        }
+        table
+    }
+
+    fn flag(&mut self, value: &Value<'_>, what: &str) -> bool {
+        value.get_ref().as_bool().unwrap_or_else(|| {
+            self.wrong(value, what, "`true` or `false`");
+            false
+        })
+    }
+
+    fn text(&mut self, value: &Value<'_>, what: &str) -> Option<Text> {
+        match value.get_ref().as_str() {
+            Some(text) => Some(Located { value: text.to_owned(), place: self.place(&value.span()) }),
+            None => {
+                self.wrong(value, what, "a text in quotes");
+                None
+            }
+        }
+    }
+
+    fn texts(&mut self, value: &Value<'_>, what: &str) -> Option<Vec<Text>> {
+        match value.get_ref().as_array() {
+            Some(array) => Some(self.items(array, what)),
+            None => {
+                let example = match value.get_ref().as_str() {
+                    Some(text) => format!("a list of texts, `{} = [\"{}\"]`", what, Escaped(text.as_bytes())),
+                    None => "a list of texts, `[\"...\"]`".to_owned(),
+                };
+                self.wrong(value, what, &example);
+                None
+            }
+        }
+    }
+
+    fn one_or_more(&mut self, value: &Value<'_>, what: &str) -> Vec<Text> {
+        match value.get_ref().as_array() {
+            Some(array) => self.items(array, what),
+            None => self.text(value, what).into_iter().collect(),
+        }
+    }
+
+    fn items(&mut self, array: &DeArray<'_>, what: &str) -> Vec<Text> {
+        array.iter().filter_map(|item| self.text(item, what)).collect()
+    }
+
+    fn wrong(&mut self, value: &Value<'_>, what: &str, wanted: &str) {
+        let place = self.place(&value.span());
+        let kind = value.get_ref().type_str();
+        self.problems.error(place, format!("`{what}` is of type {kind} (write {wanted})"));
+    }
+
+    fn unknown(&mut self, key: &Key<'_>, name: &str, what: impl Display, known: &[&str]) {
+        let nearest = known
+            .iter()
+            .map(|known| (strsim::damerau_levenshtein(name, known), known))
+            .min()
+            .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
+        let remedy = match nearest {
+            Some((_, known)) => format!("did you mean `{known}`?"),
+            None => format!("known are `{}`", known.join("`, `")),
+        };
+        let place = self.place(&key.span());
+        self.problems.error(place, format!("`{}` is not a key of {what} ({remedy})", Escaped(name.as_bytes())));
+    }
+
+    fn place(&self, span: &Range<usize>) -> Place {
+        self.lines.place(self.file, span.start)
+    }
+}
+
+/// Where the lines of a text begin.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn of(text: &'t str) -> Self {
+        let after_breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(after_breaks).collect() }
+    }
+
+    fn place(&self, file: &Arc<Path>, offset: usize) -> Place {
+        let number = self.starts.partition_point(|start| *start <= offset);
+        let start = number.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Place {
+            file: Arc::clone(file),
+            line: u32::try_from(number).unwrap_or(u32::MAX),
+            column: u32::try_from(before.chars().count() + 1).unwrap_or(u32::MAX),
+        }
+    }
+}

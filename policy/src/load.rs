@@ -1,0 +1,367 @@
+//! From files to a policy: which files belong to it, whether they can be trusted, and whether they held still.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use crate::compile::compile;
+use crate::document::Document;
+use crate::policy::Policy;
+use crate::problem::{Escaped, Place, Problem, Problems};
+
+/// A policy that may be put in force, and what somebody should look at all the same.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// Its warnings.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why there is no policy.
+#[derive(Debug)]
+pub enum Failure {
+    /// The file is not there.
+    Missing(PathBuf),
+    /// The file says nothing. A policy that admits nobody on purpose says `version = 1`.
+    Empty(PathBuf),
+    /// The file, or one that it includes, is not a policy; all the problems, at least one of them an error.
+    Invalid(Vec<Problem>),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(path) => write!(f, "{}: there is no such file", path.display()),
+            Self::Empty(path) => {
+                write!(f, "{}: the file is empty (write `version = 1` for a policy that admits nobody)", path.display())
+            }
+            Self::Invalid(problems) => {
+                let errors = problems.iter().filter(|p| p.severity == crate::Severity::Error).count();
+                write!(f, "{errors} error{}", if errors == 1 { "" } else { "s" })
+            }
+        }
+    }
+}
+
+/// Whose files may make policy: root's, those of the process's user, and of whom else is named (S18).
+#[derive(Clone, Debug)]
+pub struct Trust {
+    users: Vec<u32>,
+}
+
+impl Trust {
+    /// Root and the user that this process runs as.
+    #[must_use]
+    pub fn process() -> Self {
+        Self { users: vec![0, rustix::process::geteuid().as_raw()] }
+    }
+
+    /// And the user of this name, if there is one; for a tool that checks a policy for the broker's user.
+    #[must_use]
+    pub fn and_user(mut self, name: &str) -> Self {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let entry =
+            passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| entry.first() == Some(&name));
+        self.users.extend(entry.and_then(|entry| entry.get(2)?.parse::<u32>().ok()));
+        self
+    }
+
+    /// What keeps a file or folder from being trusted.
+    fn objection(&self, metadata: &Metadata) -> Option<String> {
+        let (owner, mode) = (metadata.uid(), metadata.mode());
+        if !self.users.contains(&owner) {
+            return Some(format!(
+                "is owned by user {owner}, who could change it (`chown root`, or to the broker's user)"
+            ));
+        }
+        // In a sticky folder nobody can replace what is somebody else's.
+        let sticky = metadata.is_dir() && mode & 0o1000 != 0 && owner == 0;
+        if mode & 0o022 != 0 && !sticky {
+            return Some(format!("can be written by others, mode {:04o} (`chmod go-w`)", mode & 0o7777));
+        }
+        None
+    }
+}
+
+/// Reads the policy at this path and all that it includes, checks it, runs its tests and compiles it.
+///
+/// # Errors
+/// [`Failure::Missing`] and [`Failure::Empty`] speak of this file alone; a missing included file makes the policy invalid.
+pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
+    const TRIES: u32 = 5;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut loader = Loader::new(trust);
+        let result = loader.load(path);
+        // Files that somebody is still writing are read again: they say something, but perhaps not what is meant.
+        match loader.changed() {
+            None => return result,
+            Some(_) if tries < TRIES => std::thread::sleep(Duration::from_millis(50)),
+            Some(file) => {
+                let mut problems = Problems::default();
+                problems.error(Place::whole(&file), "the file changed while it was read");
+                return Err(Failure::Invalid(problems.into_sorted()));
+            }
+        }
+    }
+}
+
+/// Reads a policy from a text, as if it were the whole of the file of this name; it cannot include others.
+///
+/// # Errors
+/// As [`load`], but never [`Failure::Missing`].
+pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
+    let file: Arc<Path> = Arc::from(Path::new(name));
+    let mut problems = Problems::default();
+    let document = Document::read(text, &file, &mut problems);
+    if let Some(include) = document.include.first() {
+        problems.error(include.place.clone(), "a policy that is not a file cannot include others");
+    }
+    finish(&file, vec![(Arc::clone(&file), document)], problems)
+}
+
+fn finish(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, mut problems: Problems) -> Result<Loaded, Failure> {
+    if !problems.has_errors() && documents.first().is_some_and(|(_, document)| document.is_empty) {
+        return Err(Failure::Empty(main.to_path_buf()));
+    }
+    let policy = compile(main, documents, &mut problems);
+    if !problems.has_errors() {
+        for outcome in policy.run_tests().into_iter().filter(|outcome| !outcome.passed) {
+            problems.error(outcome.place, format!("a test of the policy fails: {}", outcome.text));
+        }
+    }
+    let errors = problems.has_errors();
+    let problems = problems.into_sorted();
+    if errors { Err(Failure::Invalid(problems)) } else { Ok(Loaded { policy, warnings: problems }) }
+}
+
+/// One load: the files read so far.
+struct Loader<'t> {
+    trust: &'t Trust,
+    problems: Problems,
+    documents: Vec<(Arc<Path>, Document)>,
+    seen: HashSet<(u64, u64)>,
+    folders: HashSet<PathBuf>,
+    read: Vec<(Arc<Path>, Stamp)>,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl<'t> Loader<'t> {
+    fn new(trust: &'t Trust) -> Self {
+        Self {
+            trust,
+            problems: Problems::default(),
+            documents: Vec::new(),
+            seen: HashSet::new(),
+            folders: HashSet::new(),
+            read: Vec::new(),
+        }
+    }
+
+    fn load(&mut self, path: &Path) -> Result<Loaded, Failure> {
+        let main: Arc<Path> = Arc::from(path);
+        if let Err(error) = self.file(&main, &[]) {
+            if error.kind() == io::ErrorKind::NotFound {
+                return Err(Failure::Missing(path.to_path_buf()));
+            }
+            self.problems.error(Place::whole(&main), format!("cannot be read: {error}"));
+        }
+        finish(&main, std::mem::take(&mut self.documents), std::mem::take(&mut self.problems))
+    }
+
+    /// The first file that is no longer what was read.
+    fn changed(&self) -> Option<Arc<Path>> {
+        let unchanged = |path: &Path, stamp: &Stamp| fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == *stamp);
+        self.read.iter().find(|(path, stamp)| !unchanged(path, stamp)).map(|(path, _)| Arc::clone(path))
+    }
+
+    /// Reads one file and what it includes. An error is one of opening or reading it; everything else is a problem.
+    fn file(&mut self, path: &Arc<Path>, includers: &[(u64, u64)]) -> io::Result<()> {
+        let resolved = fs::canonicalize(path)?;
+        // Nonblocking, for a pipe would be waited for.
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&resolved)?;
+        let metadata = file.metadata()?;
+        let stamp = Stamp::of(&metadata);
+        self.read.push((Arc::clone(path), stamp));
+        if includers.contains(&stamp.file) {
+            self.problems.error(Place::whole(path), "the file includes itself, perhaps through another");
+            return Ok(());
+        }
+        if !self.seen.insert(stamp.file) {
+            self.problems.error(Place::whole(path), "the file is included twice");
+            return Ok(());
+        }
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        self.trusts(path, &resolved, &metadata);
+        let Some(text) = self.text(path, &mut file)? else { return Ok(()) };
+        let document = Document::read(&text, path, &mut self.problems);
+        drop(text);
+        if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| user.password.is_some()) {
+            self.problems
+                .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
+        }
+        let include = document.include.clone();
+        self.documents.push((Arc::clone(path), document));
+        let includers = [includers, &[stamp.file]].concat();
+        for pattern in include {
+            self.include(path, &pattern.value, &pattern.place, &includers);
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, from: &Path, pattern: &str, place: &Place, includers: &[(u64, u64)]) {
+        const DEEPEST: usize = 8;
+        if includers.len() > DEEPEST {
+            self.problems.error(place.clone(), format!("files include each other more than {DEEPEST} deep"));
+            return;
+        }
+        let shown = Escaped(pattern.as_bytes());
+        if pattern.is_empty() || pattern.contains('\0') {
+            self.problems.error(place.clone(), "an included file needs a name");
+            return;
+        }
+        let path = from.parent().unwrap_or(Path::new("")).join(pattern);
+        let paths = match expand(&path) {
+            Ok(paths) => paths,
+            Err(problem) => {
+                self.problems.error(place.clone(), format!("`{shown}` cannot be included: {problem}"));
+                return;
+            }
+        };
+        for path in paths {
+            let path: Arc<Path> = Arc::from(path);
+            if let Err(error) = self.file(&path, includers) {
+                self.problems.error(
+                    place.clone(),
+                    format!("`{}` cannot be included: {error}", Escaped(path.as_os_str().as_bytes())),
+                );
+            }
+        }
+    }
+
+    /// Checks the owner and mode of the file that was opened, and of each folder on the way to it.
+    fn trusts(&mut self, path: &Arc<Path>, resolved: &Path, metadata: &Metadata) {
+        if let Some(objection) = self.trust.objection(metadata) {
+            self.problems.error(Place::whole(path), format!("the file {objection}"));
+        }
+        for folder in resolved.ancestors().skip(1) {
+            if !self.folders.insert(folder.to_path_buf()) {
+                break;
+            }
+            match fs::metadata(folder) {
+                Ok(metadata) => {
+                    if let Some(objection) = self.trust.objection(&metadata) {
+                        self.problems
+                            .error(Place::whole(path), format!("its folder `{}` {objection}", folder.display()));
+                    }
+                }
+                Err(error) => {
+                    self.problems.error(
+                        Place::whole(path),
+                        format!("its folder `{}` cannot be looked at: {error}", folder.display()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, path: &Arc<Path>, file: &mut File) -> io::Result<Option<String>> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => {
+                let good = error.utf8_error().valid_up_to();
+                let line = error.as_bytes().iter().take(good).filter(|b| **b == b'\n').count() + 1;
+                let place = Place { file: Arc::clone(path), line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
+                self.problems.error(place, "not UTF-8, as TOML must be");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The files that an `include` means: itself, or, where its last part holds a `*`, those that fit, in the order of their
+/// bytes. Dot files and editors' backups (`~`) fit nothing.
+fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err("it is not a file".into());
+    };
+    if folder.as_os_str().as_bytes().contains(&b'*') {
+        return Err("`*` stands only in the last part of a path".into());
+    }
+    if !name.as_bytes().contains(&b'*') {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let unreadable = |error: io::Error| format!("its folder `{}` cannot be read: {error}", folder.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let found = entry.map_err(unreadable)?.file_name();
+        let found_bytes = found.as_bytes();
+        if !found_bytes.starts_with(b".") && !found_bytes.ends_with(b"~") && fits(name.as_bytes(), found_bytes) {
+            paths.push(folder.join(found));
+        }
+    }
+    paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    Ok(paths)
+}
+
+/// Whether a file name fits a pattern in which `*` stands for any characters.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    let mut parts = pattern.split(|b| *b == b'*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts.filter(|part| !part.is_empty()) {
+        match rest.windows(part.len()).position(|window| window == part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_fit_patterns() {
+        for (pattern, name) in [("*.toml", "a.toml"), ("a*b*c", "abc"), ("a*b*c", "aXbbXc"), ("*", "x"), ("a*", "a")] {
+            assert!(fits(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
+        }
+        for (pattern, name) in [("*.toml", "a.tom"), ("a*b*c", "acb"), ("a*a", "a"), ("*b*b", "b")] {
+            assert!(!fits(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
+        }
+    }
+}

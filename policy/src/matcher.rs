@@ -1,0 +1,555 @@
+//! The compiled form of a rule set's filters: one tree, in which a literal, `+`, `%u` and `%c` are kinds of edges and
+//! `#` is a mark on a node.
+//!
+//! A tree is built once and then only read. All walks are loops over an explicit stack (CVE-2019-11779 is what
+//! recursion does), no walk visits a node twice, and none visits a node below which nothing of the wanted kind stands.
+
+use std::hash::BuildHasher;
+use std::ops::ControlFlow;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use smallvec::SmallVec;
+
+use crate::decision::RuleId;
+use crate::template::{self, Names, Template};
+use crate::topic::{Level, is_reserved};
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    AllowPublish,
+    /// Grants a subscription; whoever inserts it inserts [`Kind::AllowReceive`] as well.
+    AllowSubscribe,
+    AllowReceive,
+    DenyPublish,
+    /// Denies a delivery, and a subscription that meets it.
+    DenySubscribe,
+}
+
+impl Kind {
+    const COUNT: usize = 5;
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// The rules that end at one point of the tree: the first one of each kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends([Option<RuleId>; Kind::COUNT]);
+
+impl Ends {
+    fn of(&self, kind: Kind) -> Option<RuleId> {
+        self.0.get(kind as usize).copied().flatten()
+    }
+
+    fn add(&mut self, kind: Kind, rule: RuleId) {
+        if let Some(slot) = self.0.get_mut(kind as usize) {
+            slot.get_or_insert(rule);
+        }
+    }
+}
+
+/// How a node is reached from its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Edge {
+    Root,
+    Literal(Box<[u8]>),
+    Plus,
+    User,
+    Client,
+}
+
+/// The index of a node. The root is no node's child, so 0 also says "none".
+type NodeId = u32;
+const ROOT: NodeId = 0;
+
+#[derive(Debug)]
+struct Node {
+    parent: NodeId,
+    edge: Edge,
+    plus: NodeId,
+    user: NodeId,
+    client: NodeId,
+    /// The literal children are a list, for walks that take them all; a lookup by text goes through the table.
+    first_literal: NodeId,
+    next_literal: NodeId,
+    /// The kinds of rules that end here or below.
+    kinds: u8,
+    /// Rules that end with this level.
+    exact: Ends,
+    /// Rules that go on with `#` from here, which covers this level too.
+    rest: Ends,
+}
+
+impl Node {
+    fn new(parent: NodeId, edge: Edge) -> Self {
+        Self {
+            parent,
+            edge,
+            plus: 0,
+            user: 0,
+            client: 0,
+            first_literal: 0,
+            next_literal: 0,
+            kinds: 0,
+            exact: Ends::default(),
+            rest: Ends::default(),
+        }
+    }
+
+    fn has(&self, kinds: u8) -> bool {
+        self.kinds & kinds != 0
+    }
+}
+
+/// The rules of one rule set.
+#[derive(Debug)]
+pub(crate) struct RuleTree {
+    nodes: Vec<Node>,
+    /// (parent, text of the level) to literal child.
+    literals: HashTable<NodeId>,
+    hasher: DefaultHashBuilder,
+}
+
+/// What the rules of a tree say of one topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) allow: Option<RuleId>,
+    pub(crate) deny: Option<RuleId>,
+}
+
+impl RuleTree {
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: vec![Node::new(ROOT, Edge::Root)],
+            literals: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, template: &Template<'_>, kind: Kind, rule: RuleId) {
+        let mut at = ROOT;
+        let mut rest = false;
+        for level in &template.levels {
+            at = match level {
+                template::Level::Literal(text) => self.literal_or_new(at, text.as_bytes()),
+                template::Level::Plus => self.child_or_new(at, Edge::Plus),
+                template::Level::User => self.child_or_new(at, Edge::User),
+                template::Level::Client => self.child_or_new(at, Edge::Client),
+                template::Level::Rest => {
+                    rest = true;
+                    break;
+                }
+            };
+        }
+        if let Some(node) = self.node_mut(at) {
+            let ends = if rest { &mut node.rest } else { &mut node.exact };
+            ends.add(kind, rule);
+        }
+        loop {
+            let Some(node) = self.node_mut(at) else { return };
+            node.kinds |= kind.bit();
+            if at == ROOT {
+                return;
+            }
+            at = node.parent;
+        }
+    }
+
+    /// Whether any rule of this kind is in the tree.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.node(ROOT).is_some_and(|root| root.has(kind.bit()))
+    }
+
+    /// What the rules say of a topic name. A deny that is found ends the search: nothing overrides it.
+    pub(crate) fn find(&self, topic: &[u8], names: &Names<'_>, allow: Kind, deny: Kind) -> Found {
+        let wanted = allow.bit() | deny.bit();
+        let denies = self.has(deny);
+        let reserved = is_reserved(topic);
+        let mut found = Found::default();
+        // Each entry is a node and where the level below it begins in the topic.
+        let mut stack: SmallVec<[(NodeId, usize); 16]> = SmallVec::new();
+        stack.push((ROOT, 0));
+        while let Some((id, start)) = stack.pop() {
+            let Some(node) = self.node(id).filter(|node| node.has(wanted)) else { continue };
+            let wild = !(reserved && id == ROOT);
+            let below = topic.get(start..);
+            if wild {
+                found.add(&node.rest, allow, deny);
+            }
+            if below.is_none() {
+                found.add(&node.exact, allow, deny);
+            }
+            if found.deny.is_some() || (found.allow.is_some() && !denies) {
+                return found;
+            }
+            let Some(below) = below else { continue };
+            let level = below.split(|b| *b == b'/').next().unwrap_or_default();
+            let next = start + level.len() + 1;
+            let mut follow = |child: NodeId| {
+                if child != 0 {
+                    stack.push((child, next));
+                }
+            };
+            if wild {
+                follow(node.plus);
+            }
+            if node.user != 0 && names.user_is(level) {
+                follow(node.user);
+            }
+            if node.client != 0 && names.client_is(level) {
+                follow(node.client);
+            }
+            if node.first_literal != 0 {
+                follow(self.literal(id, level));
+            }
+        }
+        found
+    }
+
+    /// Visits every rule of this kind that has a topic in common with the filter.
+    pub(crate) fn meet<'m, B>(
+        &'m self,
+        filter: &'m [Level<'m>],
+        names: Names<'m>,
+        kind: Kind,
+        mut visit: impl FnMut(Meeting<'m>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let wanted = kind.bit();
+        let reserved = filter.first().is_some_and(|level| level.is_reserved());
+        // Each entry is a node and its depth, which is the filter's level that comes next, until that is `#`.
+        let mut stack: Vec<(NodeId, usize)> = vec![(ROOT, 0)];
+        while let Some((id, depth)) = stack.pop() {
+            let Some(node) = self.node(id).filter(|node| node.has(wanted)) else { continue };
+            let level = match filter.get(depth) {
+                None if filter.last() == Some(&Level::Rest) => Some(Level::Rest),
+                level => level.copied(),
+            };
+            if !(reserved && id == ROOT) {
+                if let Some(rule) = node.rest.of(kind) {
+                    visit(Meeting { rule, tree: self, node: id, rest: true, filter, names })?;
+                }
+            }
+            if id != ROOT && matches!(level, None | Some(Level::Rest)) {
+                if let Some(rule) = node.exact.of(kind) {
+                    visit(Meeting { rule, tree: self, node: id, rest: false, filter, names })?;
+                }
+            }
+            let Some(level) = level else { continue };
+            let mut follow = |child: NodeId| {
+                if child != 0 {
+                    stack.push((child, depth + 1));
+                }
+            };
+            if let Level::Literal(text) = level {
+                if !(reserved && id == ROOT) {
+                    follow(node.plus);
+                }
+                if names.user_is(text) {
+                    follow(node.user);
+                }
+                if names.client_is(text) {
+                    follow(node.client);
+                }
+                follow(self.literal(id, text));
+                continue;
+            }
+            follow(node.plus);
+            if names.user_level().is_some() {
+                follow(node.user);
+            }
+            if names.client_level().is_some() {
+                follow(node.client);
+            }
+            let mut child = node.first_literal;
+            while let Some(literal) = self.node(child).filter(|_| child != 0) {
+                if !(id == ROOT && matches!(&literal.edge, Edge::Literal(text) if is_reserved(text))) {
+                    follow(child);
+                }
+                child = literal.next_literal;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id as usize)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(id as usize)
+    }
+
+    fn hash(&self, parent: NodeId, text: &[u8]) -> u64 {
+        self.hasher.hash_one((parent, text))
+    }
+
+    /// The literal child of this text, or 0.
+    fn literal(&self, parent: NodeId, text: &[u8]) -> NodeId {
+        self.literals
+            .find(self.hash(parent, text), |id| {
+                self.node(*id).is_some_and(|node| {
+                    node.parent == parent && matches!(&node.edge, Edge::Literal(label) if **label == *text)
+                })
+            })
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn literal_or_new(&mut self, parent: NodeId, text: &[u8]) -> NodeId {
+        let known = self.literal(parent, text);
+        if known != 0 {
+            return known;
+        }
+        let new = self.push(parent, Edge::Literal(text.into()));
+        let next = self.node_mut(parent).map(|node| std::mem::replace(&mut node.first_literal, new));
+        if let Some(node) = self.node_mut(new) {
+            node.next_literal = next.unwrap_or(0);
+        }
+        let hash = self.hash(parent, text);
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        self.literals.insert_unique(hash, new, |id| match nodes.get(*id as usize) {
+            Some(Node { parent, edge: Edge::Literal(text), .. }) => hasher.hash_one((*parent, &**text)),
+            _ => 0,
+        });
+        new
+    }
+
+    fn child_or_new(&mut self, parent: NodeId, edge: Edge) -> NodeId {
+        let slot = |node: &mut Node| match edge {
+            Edge::User => node.user,
+            Edge::Client => node.client,
+            _ => node.plus,
+        };
+        let known = self.node_mut(parent).map_or(0, slot);
+        if known != 0 {
+            return known;
+        }
+        let new = self.push(parent, edge.clone());
+        if let Some(node) = self.node_mut(parent) {
+            match edge {
+                Edge::User => node.user = new,
+                Edge::Client => node.client = new,
+                _ => node.plus = new,
+            }
+        }
+        new
+    }
+
+    fn push(&mut self, parent: NodeId, edge: Edge) -> NodeId {
+        // A policy file is far below 2^32 levels; should one ever not be, its rules would end at the root's lists.
+        let id = NodeId::try_from(self.nodes.len()).unwrap_or(ROOT);
+        self.nodes.push(Node::new(parent, edge));
+        id
+    }
+}
+
+/// A rule and a filter that have topics in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meeting<'m> {
+    pub(crate) rule: RuleId,
+    tree: &'m RuleTree,
+    node: NodeId,
+    rest: bool,
+    filter: &'m [Level<'m>],
+    names: Names<'m>,
+}
+
+impl<'m> Meeting<'m> {
+    /// The filter of the topics in common. There always is one: level by level the narrower of the two.
+    pub(crate) fn common(&self) -> Vec<Level<'m>> {
+        let mut path = Vec::new();
+        let mut at = self.node;
+        while let Some(node) = self.tree.node(at).filter(|_| at != ROOT) {
+            path.push(&node.edge);
+            at = node.parent;
+        }
+        let depth = path.len();
+        let mut levels: Vec<Level<'m>> = path
+            .into_iter()
+            .rev()
+            .enumerate()
+            .map(|(at, edge)| match edge {
+                Edge::Literal(text) => Level::Literal(text),
+                Edge::User => Level::Literal(self.names.user.unwrap_or_default()),
+                Edge::Client => Level::Literal(self.names.client),
+                Edge::Plus | Edge::Root => match self.filter.get(at) {
+                    Some(Level::Literal(text)) => Level::Literal(text),
+                    _ => Level::Plus,
+                },
+            })
+            .collect();
+        if self.rest {
+            match self.filter.get(depth..) {
+                Some(tail) if !tail.is_empty() => levels.extend_from_slice(tail),
+                _ if self.filter.last() == Some(&Level::Rest) => levels.push(Level::Rest),
+                _ => {}
+            }
+        }
+        levels
+    }
+}
+
+impl Found {
+    fn add(&mut self, ends: &Ends, allow: Kind, deny: Kind) {
+        self.allow = self.allow.or(ends.of(allow));
+        self.deny = self.deny.or(ends.of(deny));
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { allow: self.allow.or(other.allow), deny: self.deny.or(other.deny) }
+    }
+}
+
+/// Whether every topic of the filter is matched by some rule of this kind in some of the trees; if so, by which.
+///
+/// There are more texts for a level than any policy names, so a `+` of the filter is matched by the rules exactly when a
+/// text that no rule names is: only the rules' `+` and `#` can match that. The same holds for each level that `#` stands
+/// for, of which there may be none or any number: the rules must match all of these, with as many `+` or with `#`.
+/// So one walk along the filter decides exactly, unions included, without branching.
+pub(crate) fn cover<'t>(
+    trees: impl Iterator<Item = &'t RuleTree>,
+    filter: &[Level<'_>],
+    names: &Names<'_>,
+    kind: Kind,
+) -> Option<RuleId> {
+    type Active<'t> = Vec<(&'t RuleTree, NodeId)>;
+    let reserved = filter.first().is_some_and(|level| level.is_reserved());
+    let mut active: Active<'t> = trees.filter(|tree| tree.has(kind)).map(|tree| (tree, ROOT)).collect();
+    let ends = |active: &Active<'t>, of: fn(&Node, Kind) -> Option<RuleId>| {
+        active.iter().find_map(|(tree, id)| tree.node(*id).and_then(|node| of(node, kind)))
+    };
+    let plus = |active: &Active<'t>| -> Active<'t> {
+        active
+            .iter()
+            .filter_map(|(tree, id)| Some((*tree, tree.node(*id)?.plus)).filter(|(_, child)| *child != 0))
+            .collect()
+    };
+    for (depth, level) in filter.iter().enumerate() {
+        let wild = !(reserved && depth == 0);
+        if wild {
+            if let Some(rule) = ends(&active, |node, kind| node.rest.of(kind)) {
+                return Some(rule);
+            }
+        }
+        active = match level {
+            Level::Plus => plus(&active),
+            Level::Literal(text) => {
+                let mut next = if wild { plus(&active) } else { Vec::new() };
+                for (tree, id) in &active {
+                    let Some(node) = tree.node(*id) else { continue };
+                    let user = Some(node.user).filter(|child| *child != 0 && names.user_is(text));
+                    let client = Some(node.client).filter(|child| *child != 0 && names.client_is(text));
+                    let literal = Some(tree.literal(*id, text)).filter(|child| *child != 0);
+                    next.extend([user, client, literal].into_iter().flatten().map(|child| (*tree, child)));
+                }
+                next
+            }
+            Level::Rest => {
+                let mut last = None;
+                // The empty topic does not exist, so `#` alone begins one level down.
+                if depth == 0 {
+                    active = plus(&active);
+                }
+                while !active.is_empty() {
+                    if let Some(rule) = ends(&active, |node, kind| node.rest.of(kind)) {
+                        return Some(last.unwrap_or(rule));
+                    }
+                    let here = ends(&active, |node, kind| node.exact.of(kind))?;
+                    last.get_or_insert(here);
+                    active = plus(&active);
+                }
+                return None;
+            }
+        };
+        if active.is_empty() {
+            return None;
+        }
+    }
+    ends(&active, |node, kind| node.rest.of(kind).or(node.exact.of(kind)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic;
+
+    fn tree(filters: &[&str]) -> RuleTree {
+        let mut tree = RuleTree::new();
+        for (number, filter) in filters.iter().enumerate() {
+            tree.insert(
+                &Template::parse(filter).unwrap(),
+                Kind::AllowSubscribe,
+                RuleId(u32::try_from(number).unwrap()),
+            );
+        }
+        tree
+    }
+
+    fn names() -> Names<'static> {
+        Names { user: Some(b"u1"), client: b"c1" }
+    }
+
+    fn covers(filters: &[&str], filter: &str) -> bool {
+        let filter = topic::Filter::parse(filter.as_bytes()).unwrap();
+        cover([&tree(filters)].into_iter(), filter.levels(), &names(), Kind::AllowSubscribe).is_some()
+    }
+
+    /// The common filters of a rule and a filter, as text.
+    fn common(rule: &str, filter: &str) -> Vec<String> {
+        let tree = tree(&[rule]);
+        let filter = topic::Filter::parse(filter.as_bytes()).unwrap();
+        let mut found = Vec::new();
+        let _ = tree.meet::<()>(filter.levels(), names(), Kind::AllowSubscribe, |meeting| {
+            let texts: Vec<_> = meeting
+                .common()
+                .iter()
+                .map(|level| match level {
+                    Level::Literal(text) => String::from_utf8_lossy(text).into_owned(),
+                    Level::Plus => "+".to_owned(),
+                    Level::Rest => "#".to_owned(),
+                })
+                .collect();
+            found.push(texts.join("/"));
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    #[test]
+    fn unions_cover() {
+        assert!(covers(&["a", "a/+/#"], "a/#"));
+        assert!(covers(&["a", "a/+", "a/+/+/#"], "a/#"));
+        assert!(!covers(&["a", "a/+/+/#"], "a/#"));
+        assert!(!covers(&["a/+/#"], "a/#"));
+        assert!(covers(&["+/#"], "#"));
+        assert!(covers(&["+", "+/+/#"], "#"));
+        assert!(!covers(&["+"], "#"));
+        assert!(!covers(&["a", "b"], "+"));
+        assert!(covers(&["a/#"], "a"));
+        assert!(covers(&["+/%u", "%u/+"], "x/u1"));
+        assert!(!covers(&["%u"], "+"));
+        assert!(!covers(&["#", "+/#"], "$SYS/#"));
+        assert!(covers(&["$SYS/#"], "$SYS/+/a"));
+    }
+
+    #[test]
+    fn two_filters_that_meet_have_one_in_common() {
+        assert_eq!(common("a/+", "+/b"), ["a/b"]);
+        assert_eq!(common("a/#", "a/+/#"), ["a/+/#"]);
+        assert_eq!(common("a/+/#", "a/#"), ["a/+/#"]);
+        assert_eq!(common("a/#", "a"), ["a"]);
+        assert_eq!(common("a", "a/#"), ["a"]);
+        assert_eq!(common("#", "+/b"), ["+/b"]);
+        assert_eq!(common("a/%u/#", "+/+"), ["a/u1"]);
+        assert_eq!(common("a/b/#", "#"), ["a/b/#"]);
+        assert_eq!(common("+/+", "#"), ["+/+"]);
+        assert!(common("$SYS/a", "#").is_empty());
+        assert!(common("$SYS/a", "+/a").is_empty());
+        assert!(common("#", "$SYS/a").is_empty());
+        assert!(common("a/b", "a/c").is_empty());
+        assert_eq!(common("$SYS/#", "$SYS/+"), ["$SYS/+"]);
+    }
+}

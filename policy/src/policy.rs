@@ -1,0 +1,396 @@
+//! A policy that was read, checked and compiled: immutable, and asked about every login and every message.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::ops::ControlFlow;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use crate::binding::{self, Pattern};
+use crate::credential::{Credential, DigestKey};
+use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
+use crate::matcher::{self, Kind, RuleTree};
+use crate::problem::Place;
+use crate::scenario::Scenario;
+use crate::template::Names;
+use crate::topic::{Level, Subscription};
+
+/// A policy in force, or about to be.
+#[derive(Debug)]
+pub struct Policy {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) sets: Vec<RuleSet>,
+    pub(crate) users: HashMap<Box<[u8]>, User>,
+    pub(crate) anonymous: Option<SetId>,
+    pub(crate) matches: Vec<Match>,
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) digests: DigestKey,
+    /// Users in no particular order, of which an unknown name borrows one's password check.
+    pub(crate) decoys: Decoys,
+}
+
+/// The index of a rule set.
+pub(crate) type SetId = u32;
+
+/// The rule sets that apply to a client: its roles, and its own.
+pub(crate) type SetIds = SmallVec<[SetId; 4]>;
+
+/// One filter that the policy names, and where.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) set: SetId,
+    pub(crate) key: &'static str,
+    pub(crate) text: Box<str>,
+    pub(crate) place: Place,
+}
+
+/// What a role, a user or `[anonymous]` says: rules, and who may hold which client id.
+#[derive(Debug)]
+pub(crate) struct RuleSet {
+    pub(crate) holder: Holder,
+    pub(crate) tree: RuleTree,
+    /// `None` where it names no `client_id`.
+    pub(crate) client_ids: Option<Vec<Pattern>>,
+    pub(crate) denied_client_ids: Vec<Pattern>,
+    pub(crate) overlap: bool,
+    /// The groups of shared subscriptions; `None` for any.
+    pub(crate) groups: Option<Vec<Box<str>>>,
+    pub(crate) api: bool,
+    pub(crate) auto_id: bool,
+}
+
+/// Whose rule set it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Role(Box<str>),
+    User(Box<str>),
+    Anonymous,
+}
+
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) sets: SetIds,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) disabled: bool,
+}
+
+/// A `[[match]]` block.
+#[derive(Debug)]
+pub(crate) struct Match {
+    pub(crate) names: Vec<Pattern>,
+    pub(crate) roles: SetIds,
+    pub(crate) unlisted: bool,
+}
+
+/// Who stands in for an unknown user when its password is checked.
+#[derive(Debug, Default)]
+pub(crate) struct Decoys {
+    names: Vec<Box<[u8]>>,
+    key: RandomState,
+}
+
+impl Policy {
+    /// Decides a login with a password: the password is right, and the client is authorized to do what it logs in for,
+    /// [`Action::Connect`] or, for a caller of the HTTP listener, [`Action::Api`] (S1, S14).
+    ///
+    /// A password that is not remembered takes as long to check as its password string says, and an unknown user's takes
+    /// as long as that of some user of the policy (S30).
+    pub fn login(&self, client: &Client<'_>, password: Option<&[u8]>, purpose: Action<'_>) -> Decision {
+        let Some(user) = client.user else {
+            return self.authorize(client, purpose);
+        };
+        let checked = match (self.users.get(user), password) {
+            (_, None) => Err(Refusal::NoPasswordGiven),
+            (Some(User { credential: Some(credential), .. }), Some(password)) => {
+                self.verify(credential, user, password)
+            }
+            (known, Some(password)) => {
+                self.verify_decoy(user, password);
+                Err(if known.is_some() { Refusal::NoPasswordSet } else { Refusal::NotListed })
+            }
+        };
+        // The client id is judged on every path, so that the time taken tells nothing of the password.
+        let authorized = self.authorize(client, purpose);
+        match checked {
+            Ok(()) => authorized,
+            Err(refusal) => Decision::Deny(refusal),
+        }
+    }
+
+    /// Decides whether the client may do this.
+    pub fn authorize(&self, client: &Client<'_>, action: Action<'_>) -> Decision {
+        if action == Action::Unsubscribe {
+            return Decision::Allow(Grant::Unsubscribe);
+        }
+        let (sets, listed) = match self.standing(client) {
+            Ok(standing) => standing,
+            Err(refusal) => return Decision::Deny(refusal),
+        };
+        if let Action::Api(path) = action {
+            let granted = path.starts_with(b"/api/") && self.each(&sets).any(|set| set.api);
+            return if granted { Decision::Allow(Grant::Api) } else { Decision::Deny(Refusal::Api) };
+        }
+        if let Err(refusal) = self.bound(client, &sets, listed) {
+            return Decision::Deny(refusal);
+        }
+        let names = Names { user: client.user, client: client.id };
+        let verdict = match action {
+            Action::Connect | Action::Unsubscribe | Action::Api(_) => Ok(Grant::Admitted),
+            Action::Publish(topic) => self.topic(&sets, topic, &names, Kind::AllowPublish, Kind::DenyPublish),
+            Action::Receive(topic) => self.topic(&sets, topic, &names, Kind::AllowReceive, Kind::DenySubscribe),
+            Action::Subscribe(text) => self.subscription(&sets, text, names),
+        };
+        match verdict {
+            Ok(grant) => Decision::Allow(grant),
+            Err(refusal) => Decision::Deny(refusal),
+        }
+    }
+
+    /// Takes over what the policy before this one remembers of logins, for each user whose password string is the same.
+    pub fn inherit(&mut self, old: &Self) {
+        for (name, user) in &self.users {
+            let before = old.users.get(name).and_then(|user| user.credential.as_ref());
+            if let (Some(new), Some(old)) = (&user.credential, before) {
+                new.inherit(old);
+            }
+        }
+        self.digests = old.digests.clone();
+    }
+
+    /// The policy that admits nobody: what a missing or empty file means.
+    #[must_use]
+    pub fn deny_all() -> Self {
+        Self {
+            rules: Vec::new(),
+            sets: Vec::new(),
+            users: HashMap::new(),
+            anonymous: None,
+            matches: Vec::new(),
+            scenarios: Vec::new(),
+            digests: DigestKey::new(),
+            decoys: Decoys::default(),
+        }
+    }
+
+    /// Its size, for people.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size {
+            users: self.users.len(),
+            roles: self.sets.iter().filter(|set| matches!(set.holder, Holder::Role(_))).count(),
+            rules: self.rules.len(),
+            tests: self.scenarios.len(),
+        }
+    }
+
+    fn verify(&self, credential: &Credential, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
+        let digest = self.digests.digest(user, password);
+        if digest.as_ref().is_some_and(|digest| credential.is_remembered(digest)) {
+            return Ok(());
+        }
+        if !credential.verify(password) {
+            return Err(Refusal::WrongPassword);
+        }
+        if let Some(digest) = digest {
+            credential.remember(digest);
+        }
+        Ok(())
+    }
+
+    fn verify_decoy(&self, user: &[u8], password: &[u8]) {
+        let decoy = self.decoys.choose(user).and_then(|name| self.users.get(name)?.credential.as_ref());
+        if let Some(credential) = decoy {
+            // The same steps as for a known user. Whatever comes of it, the name is not listed.
+            let digest = self.digests.digest(user, password);
+            let _ = digest.is_some_and(|digest| credential.is_remembered(&digest)) || credential.verify(password);
+        }
+    }
+
+    /// The rule sets of a client, and whether its name is listed.
+    fn standing(&self, client: &Client<'_>) -> Result<(SetIds, bool), Refusal> {
+        let Some(user) = client.user else {
+            return self.anonymous.map(|set| (SetIds::from_slice(&[set]), false)).ok_or(Refusal::Anonymous);
+        };
+        match self.users.get(user) {
+            Some(User { disabled: true, .. }) => Err(Refusal::Disabled),
+            Some(user) => Ok((user.sets.clone(), true)),
+            None => {
+                let mut sets = SetIds::new();
+                let mut admitted = false;
+                for block in self.matches.iter().filter(|block| block.unlisted && block.fits(user)) {
+                    admitted = true;
+                    sets.extend(block.roles.iter().copied());
+                }
+                if admitted { Ok((sets, false)) } else { Err(Refusal::NotListed) }
+            }
+        }
+    }
+
+    /// Whether the client id is one of the client's.
+    fn bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
+        let Client { user, id } = *client;
+        if id == binding::HTTP_API.as_bytes() {
+            return Err(Refusal::ReservedClientId);
+        }
+        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
+            return Err(Refusal::DeniedClientId);
+        }
+        if binding::is_auto_id(id) {
+            return if self.each(sets).all(|set| set.auto_id) { Ok(()) } else { Err(Refusal::AutoId) };
+        }
+        let mut named = false;
+        let mut any = false;
+        for pattern in self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten() {
+            named = true;
+            if *pattern == Pattern::Any {
+                any = true;
+            } else if pattern.fits(id, user) {
+                // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
+                return if listed { Ok(()) } else { self.not_foreign(client) };
+            }
+        }
+        let own = match user {
+            Some(user) => !named && binding::is_own(id, user),
+            None => !named,
+        };
+        match (own, any) {
+            (true, _) if listed => Ok(()),
+            (false, false) => Err(Refusal::ClientId),
+            _ => self.not_foreign(client),
+        }
+    }
+
+    /// A listed user's name, and that name followed by `-`, belong to that user alone (S4, S5).
+    fn not_foreign(&self, client: &Client<'_>) -> Result<(), Refusal> {
+        let names = (0..client.id.len()).filter(|at| client.id.get(*at) == Some(&b'-')).chain([client.id.len()]);
+        for name in names.filter_map(|end| client.id.get(..end)) {
+            if client.user != Some(name) && self.users.contains_key(name) {
+                return Err(Refusal::ForeignClientId);
+            }
+        }
+        Ok(())
+    }
+
+    fn topic(
+        &self,
+        sets: &[SetId],
+        topic: &[u8],
+        names: &Names<'_>,
+        allow: Kind,
+        deny: Kind,
+    ) -> Result<Grant, Refusal> {
+        if topic.is_empty() {
+            return Err(Refusal::MalformedTopic);
+        }
+        let mut found = matcher::Found::default();
+        for set in self.each(sets) {
+            found = found.or(set.tree.find(topic, names, allow, deny));
+        }
+        match (found.deny, found.allow) {
+            (Some(rule), _) => Err(Refusal::Rule(rule)),
+            (None, Some(rule)) => Ok(Grant::Rule(rule)),
+            (None, None) => Err(Refusal::NoRule),
+        }
+    }
+
+    fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
+        let Subscription { group, filter } = Subscription::parse(text)?;
+        let filter = filter.levels();
+        let granting = || self.each(sets).filter(|set| group.is_none_or(|group| set.admits_group(group)));
+        if let Some(rule) = matcher::cover(granting().map(|set| &set.tree), filter, &names, Kind::AllowSubscribe) {
+            match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe) {
+                None => return Ok(Grant::Rule(rule)),
+                // A part is denied; a role with `overlap` may still grant the rest.
+                Some(deny) => return self.overlap(sets, group, filter, names).ok_or(Refusal::Rule(deny)),
+            }
+        }
+        if let Some(grant) = self.overlap(sets, group, filter, names) {
+            return Ok(grant);
+        }
+        if let Some(rule) = self.first_meeting(granting(), filter, names, Kind::AllowSubscribe) {
+            return Err(Refusal::PartlyGranted(rule));
+        }
+        let elsewhere =
+            group.is_some() && self.first_meeting(self.each(sets), filter, names, Kind::AllowSubscribe).is_some();
+        Err(if elsewhere { Refusal::ShareGroup } else { Refusal::NoRule })
+    }
+
+    /// A rule of a role with `overlap` that has a topic in common with the filter which nothing denies (S10). A shared
+    /// subscription is never granted so: the broker drops what it hands to a member that may not have it (S13).
+    fn overlap(&self, sets: &[SetId], group: Option<&[u8]>, filter: &[Level<'_>], names: Names<'_>) -> Option<Grant> {
+        if group.is_some() {
+            return None;
+        }
+        let denies = || self.each(sets).map(|set| &set.tree).filter(|tree| tree.has(Kind::DenySubscribe));
+        let denied = denies().next().is_some();
+        self.each(sets).filter(|set| set.overlap).find_map(|set| {
+            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, |meeting| {
+                if denied && matcher::cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
+                    return ControlFlow::Continue(());
+                }
+                ControlFlow::Break(Grant::Rule(meeting.rule))
+            });
+            found.break_value()
+        })
+    }
+
+    fn first_meeting<'p>(
+        &'p self,
+        mut sets: impl Iterator<Item = &'p RuleSet>,
+        filter: &[Level<'_>],
+        names: Names<'_>,
+        kind: Kind,
+    ) -> Option<RuleId> {
+        sets.find_map(|set| {
+            set.tree.meet(filter, names, kind, |meeting| ControlFlow::Break(meeting.rule)).break_value()
+        })
+    }
+
+    pub(crate) fn each(&self, sets: &[SetId]) -> impl Iterator<Item = &RuleSet> {
+        sets.iter().filter_map(|id| self.sets.get(*id as usize))
+    }
+
+    /// The rule sets of a client, for the texts that explain a decision.
+    pub(crate) fn sets_of(&self, client: &Client<'_>) -> SetIds {
+        self.standing(client).map(|(sets, _)| sets).unwrap_or_default()
+    }
+}
+
+/// What [`Policy::size`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Users, disabled ones included.
+    pub users: usize,
+    /// Roles.
+    pub roles: usize,
+    /// Filters of roles, users and `[anonymous]`.
+    pub rules: usize,
+    /// `[[test]]` blocks.
+    pub tests: usize,
+}
+
+impl RuleSet {
+    fn admits_group(&self, group: &[u8]) -> bool {
+        self.groups.as_ref().is_none_or(|groups| groups.iter().any(|known| known.as_bytes() == group))
+    }
+}
+
+impl Match {
+    pub(crate) fn fits(&self, user: &[u8]) -> bool {
+        self.names.iter().any(|pattern| pattern.fits(user, None))
+    }
+}
+
+impl Decoys {
+    pub(crate) fn new(names: Vec<Box<[u8]>>) -> Self {
+        Self { names, key: RandomState::new() }
+    }
+
+    /// The same one for the same name, so that asking twice tells nothing.
+    fn choose(&self, user: &[u8]) -> Option<&[u8]> {
+        let count = u64::try_from(self.names.len()).ok().filter(|count| *count > 0)?;
+        let at = usize::try_from(self.key.hash_one(user) % count).ok()?;
+        self.names.get(at).map(|name| &**name)
+    }
+}
