@@ -271,7 +271,7 @@ impl Reader<'_> {
                 "subscribe" => Deed::Subscribe,
                 "receive" => Deed::Receive,
                 other => {
-                    self.unknown(key, other, &format!("`{what}`"), &["connect", "publish", "subscribe", "receive"]);
+                    self.unknown(key, other, format!("`{what}`"), &["connect", "publish", "subscribe", "receive"]);
                     continue;
                 }
             };
