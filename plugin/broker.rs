@@ -1,0 +1,229 @@
+//! The broker's functions, found in the running broker once and called from there.
+//!
+//! # What is relied on
+//!
+//! * Mosquitto exports them from its executable. Those that every 2.x has are needed, the others are used where they are
+//!   found; none is linked to, for a single missing symbol would keep the broker from starting.
+//! * `mosquitto_complete_basic_auth` is new in 2.1, so its presence tells which rules hold: 2.1 ends when RELOAD returns
+//!   anything but 0, and on 2.0 a 0 hides the event from the plugins after this one.
+//! * A `struct mosquitto` is valid during the callback that was given it, and no longer; it is not an identity.
+//! * The log is not thread-safe, and with `log_dest topic` it calls back into this library: log from the main thread,
+//!   and never while a lock is held.
+
+#![expect(unsafe_code, reason = "calls the broker's C functions")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::transmute_copy;
+use std::ptr::NonNull;
+
+use once_cell::sync::OnceCell;
+
+use crate::sys;
+
+type CallbackRegister = unsafe extern "C" fn(
+    *mut sys::mosquitto_plugin_id_t,
+    c_int,
+    sys::MOSQ_FUNC_generic_callback,
+    *const c_void,
+    *mut c_void,
+) -> c_int;
+type CallbackUnregister = unsafe extern "C" fn(
+    *mut sys::mosquitto_plugin_id_t,
+    c_int,
+    sys::MOSQ_FUNC_generic_callback,
+    *const c_void,
+) -> c_int;
+type ClientText = unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char;
+type LogPrintf = unsafe extern "C" fn(c_int, *const c_char, ...);
+/// 2.1 only: identifier, plugin name, plugin version.
+type PluginSetInfo = unsafe extern "C" fn(*mut sys::mosquitto_plugin_id_t, *const c_char, *const c_char) -> c_int;
+
+/// The types above are those of the headers, or this does not compile. It is never called, so nothing is linked.
+#[expect(dead_code, reason = "only its types are checked")]
+fn signatures() {
+    let _: CallbackRegister = sys::mosquitto_callback_register;
+    let _: CallbackUnregister = sys::mosquitto_callback_unregister;
+    let _: [ClientText; 3] = [sys::mosquitto_client_address, sys::mosquitto_client_id, sys::mosquitto_client_username];
+    let _: LogPrintf = sys::mosquitto_log_printf;
+}
+
+/// The functions of the broker that this library runs in.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    callback_register: CallbackRegister,
+    callback_unregister: CallbackUnregister,
+    client_address: ClientText,
+    client_id: ClientText,
+    client_username: ClientText,
+    log_printf: LogPrintf,
+    plugin_set_info: Option<PluginSetInfo>,
+    is_2_1: bool,
+}
+
+/// A function that every 2.x broker has, and this process has not.
+#[derive(Debug)]
+pub(crate) struct Missing(
+    #[expect(dead_code, reason = "shown by Debug alone: without a broker there is no log")] &'static CStr,
+);
+
+/// How loud a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Notice,
+    Warning,
+    Error,
+}
+
+impl Broker {
+    /// The broker of this process.
+    pub(crate) fn find() -> Result<&'static Self, Missing> {
+        static BROKER: OnceCell<Broker> = OnceCell::new();
+        /// The broker's function of this name, if there is one.
+        macro_rules! function {
+            ($name:literal) => {
+                // SAFETY: the field that this initialises has the type that the headers declare under this name.
+                unsafe { function($name) }
+            };
+        }
+        macro_rules! needed {
+            ($name:literal) => {
+                function!($name).ok_or(Missing($name))?
+            };
+        }
+        BROKER.get_or_try_init(|| {
+            Ok(Self {
+                callback_register: needed!(c"mosquitto_callback_register"),
+                callback_unregister: needed!(c"mosquitto_callback_unregister"),
+                client_address: needed!(c"mosquitto_client_address"),
+                client_id: needed!(c"mosquitto_client_id"),
+                client_username: needed!(c"mosquitto_client_username"),
+                log_printf: needed!(c"mosquitto_log_printf"),
+                plugin_set_info: function!(c"mosquitto_plugin_set_info"),
+                is_2_1: symbol(c"mosquitto_complete_basic_auth").is_some(),
+            })
+        })
+    }
+
+    /// Whether the rules of 2.1 hold, rather than those of 2.0.
+    pub(crate) fn is_2_1(&self) -> bool {
+        self.is_2_1
+    }
+
+    /// Writes a line to the broker's log. For the main thread only, and with no lock held.
+    pub(crate) fn log(&self, level: Level, line: &str) {
+        let level = match level {
+            Level::Notice => sys::MOSQ_LOG_NOTICE,
+            Level::Warning => sys::MOSQ_LOG_WARNING,
+            Level::Error => sys::MOSQ_LOG_ERR,
+        };
+        let Ok(line) = CString::new(line.replace('\0', " ")) else { return };
+        // SAFETY: the format is one `%s`, and its argument a NUL-terminated text that outlives the call.
+        unsafe { (self.log_printf)(level as c_int, c"%s".as_ptr(), line.as_ptr()) }
+    }
+
+    /// Tells 2.1 what this plugin is called.
+    ///
+    /// # Safety
+    /// The identifier is the one that the broker handed to `mosquitto_plugin_init`.
+    pub(crate) unsafe fn introduce(&self, identifier: *mut sys::mosquitto_plugin_id_t) {
+        if let Some(set_info) = self.plugin_set_info {
+            let version = concat!(env!("CARGO_PKG_VERSION"), "\0");
+            // SAFETY: by this function's contract; the broker copies both texts, which end with NUL.
+            unsafe { set_info(identifier, c"mqtt-acl".as_ptr(), version.as_ptr().cast()) };
+        }
+    }
+
+    /// Registers a callback; the broker's code where it does not.
+    ///
+    /// # Safety
+    /// As [`Broker::introduce`], and the callback can be called with this userdata until it is unregistered.
+    pub(crate) unsafe fn register(
+        &self,
+        identifier: *mut sys::mosquitto_plugin_id_t,
+        event: c_int,
+        callback: Callback,
+        userdata: *mut c_void,
+    ) -> Result<(), c_int> {
+        // SAFETY: by this function's contract.
+        match unsafe { (self.callback_register)(identifier, event, Some(callback), std::ptr::null(), userdata) } {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    /// Takes a callback back.
+    ///
+    /// # Safety
+    /// As [`Broker::introduce`].
+    pub(crate) unsafe fn unregister(
+        &self,
+        identifier: *mut sys::mosquitto_plugin_id_t,
+        event: c_int,
+        callback: Callback,
+    ) {
+        // SAFETY: by this function's contract. Where it was not registered the broker says so, and nothing is lost.
+        unsafe { (self.callback_unregister)(identifier, event, Some(callback), std::ptr::null()) };
+    }
+
+    /// The client id, if there is one yet.
+    ///
+    /// # Safety
+    /// The client is valid for the lifetime that the caller gives the text.
+    pub(crate) unsafe fn client_id<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
+        // SAFETY: by this function's contract.
+        let pointer = unsafe { (self.client_id)(client.as_ptr()) };
+        // SAFETY: the broker's copy, which ends with NUL and lives as long as the client.
+        unsafe { text(pointer) }
+    }
+
+    /// The user name; none for an anonymous client.
+    ///
+    /// # Safety
+    /// As [`Broker::client_id`].
+    pub(crate) unsafe fn client_username<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
+        // SAFETY: by this function's contract.
+        let pointer = unsafe { (self.client_username)(client.as_ptr()) };
+        // SAFETY: the broker's copy, which ends with NUL and lives as long as the client.
+        unsafe { text(pointer) }
+    }
+
+    /// The address that the client connected from; none for sessions that never did, and for callers of the HTTP listener.
+    ///
+    /// # Safety
+    /// As [`Broker::client_id`].
+    pub(crate) unsafe fn client_address<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
+        // SAFETY: by this function's contract.
+        let pointer = unsafe { (self.client_address)(client.as_ptr()) };
+        // SAFETY: the broker's copy, which ends with NUL and lives as long as the client.
+        unsafe { text(pointer) }
+    }
+}
+
+/// A callback as the broker calls it: event, event data, userdata.
+pub(crate) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+
+/// The bytes of a C string, or `None` for a null pointer.
+///
+/// # Safety
+/// A pointer that is not null points to a NUL-terminated text that is valid for the lifetime that the caller gives it.
+pub(crate) unsafe fn text<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract.
+    Some(unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// # Safety
+/// `F` is the type of a function pointer, and the symbol, if there is one, a function of that type.
+unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    let address = symbol(name)?;
+    // SAFETY: by this function's contract; POSIX lets addresses from dlsym be called as functions.
+    Some(unsafe { transmute_copy::<NonNull<c_void>, F>(&address) })
+}
+
+fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: the name is NUL-terminated; a search through what is loaded has no other precondition.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+}

@@ -1,0 +1,105 @@
+//! The broker's events as safe, borrowed views.
+
+#![expect(unsafe_code, reason = "reads the structs that the broker points to")]
+
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+
+use crate::broker::{Broker, text};
+use crate::sys;
+
+/// Who an event is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client<'a> {
+    /// The client id; none before CONNECT is read.
+    pub(crate) id: Option<&'a [u8]>,
+    /// The user name that the broker holds for it.
+    pub(crate) username: Option<&'a [u8]>,
+    /// Its address; see [`Broker::client_address`] for who has none.
+    pub(crate) address: Option<&'a [u8]>,
+}
+
+/// Somebody wants to log in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BasicAuth<'a> {
+    pub(crate) client: Client<'a>,
+    /// Up to the first NUL; brokers before 2.1.3 tell no length.
+    pub(crate) password: Option<&'a [u8]>,
+}
+
+/// Somebody wants to do something with a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AclCheck<'a> {
+    pub(crate) client: Client<'a>,
+    /// A topic name or, for SUBSCRIBE and UNSUBSCRIBE, the filter as the client wrote it.
+    pub(crate) topic: &'a [u8],
+    pub(crate) access: Access,
+}
+
+/// What with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Subscribe,
+    Unsubscribe,
+}
+
+impl<'a> Client<'a> {
+    /// # Safety
+    /// A client that is not null is valid for `'a`.
+    unsafe fn view(broker: &Broker, client: *mut sys::mosquitto) -> Option<Self> {
+        let client = NonNull::new(client)?;
+        // SAFETY: by this function's contract.
+        let id = unsafe { broker.client_id(client) };
+        // SAFETY: as above.
+        let username = unsafe { broker.client_username(client) };
+        // SAFETY: as above.
+        let address = unsafe { broker.client_address(client) };
+        Some(Self { id, username, address })
+    }
+}
+
+impl<'a> BasicAuth<'a> {
+    /// # Safety
+    /// The data is null or what the broker passes with `MOSQ_EVT_BASIC_AUTH`, valid for `'a`.
+    pub(crate) unsafe fn view(broker: &Broker, data: *mut c_void) -> Option<Self> {
+        let data = NonNull::new(data.cast::<sys::mosquitto_evt_basic_auth>())?;
+        // SAFETY: by this function's contract.
+        let event = unsafe { data.as_ref() };
+        // SAFETY: the client is as valid as the event that points to it.
+        let client = unsafe { Client::view(broker, event.client) }?;
+        // SAFETY: a NUL-terminated copy of what the client sent, owned by the client.
+        let username = unsafe { text(event.username) };
+        // SAFETY: as above.
+        let password = unsafe { text(event.password) };
+        Some(Self { client: Client { username, ..client }, password })
+    }
+}
+
+impl<'a> AclCheck<'a> {
+    /// # Safety
+    /// The data is null or what the broker passes with `MOSQ_EVT_ACL_CHECK`, valid for `'a`.
+    pub(crate) unsafe fn view(broker: &Broker, data: *mut c_void) -> Option<Self> {
+        let data = NonNull::new(data.cast::<sys::mosquitto_evt_acl_check>())?;
+        // SAFETY: by this function's contract.
+        let event = unsafe { data.as_ref() };
+        // SAFETY: the client is as valid as the event that points to it.
+        let client = unsafe { Client::view(broker, event.client) }?;
+        // SAFETY: a NUL-terminated text that outlives the event.
+        let topic = unsafe { text(event.topic) }?;
+        Some(Self { client, topic, access: Access::of(event.access)? })
+    }
+}
+
+impl Access {
+    fn of(access: c_int) -> Option<Self> {
+        match u32::try_from(access).ok()? {
+            sys::MOSQ_ACL_READ => Some(Self::Read),
+            sys::MOSQ_ACL_WRITE => Some(Self::Write),
+            sys::MOSQ_ACL_SUBSCRIBE => Some(Self::Subscribe),
+            sys::MOSQ_ACL_UNSUBSCRIBE => Some(Self::Unsubscribe),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Log lines, from any thread, without ever making the broker wait.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use crate::broker::{Broker, Level};
+
+/// Refusals that are logged one by one in each window; the rest are counted.
+const REFUSALS: u32 = 50;
+const WINDOW: Duration = Duration::from_secs(1);
+/// Lines of other threads that are kept for the main thread.
+const KEPT: usize = 1000;
+
+/// The broker's log, as the rest of the plugin uses it.
+///
+/// The broker may call back while it logs (`log_dest topic`), so no lock is held at that moment.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    broker: &'static Broker,
+    main: ThreadId,
+    later: Mutex<Vec<(Level, String)>>,
+    refusals: Mutex<Refusals>,
+}
+
+#[derive(Debug)]
+struct Refusals {
+    since: Instant,
+    logged: u32,
+    left_out: u64,
+}
+
+impl Journal {
+    /// For the main thread to make.
+    pub(crate) fn new(broker: &'static Broker) -> Self {
+        Self {
+            broker,
+            main: thread::current().id(),
+            later: Mutex::default(),
+            refusals: Mutex::new(Refusals { since: Instant::now(), logged: 0, left_out: 0 }),
+        }
+    }
+
+    /// Logs a line now, or at the next [`Journal::flush`] where this is not the main thread.
+    pub(crate) fn say(&self, level: Level, line: &str) {
+        if thread::current().id() == self.main {
+            self.broker.log(level, &format!("mqtt-acl: {line}"));
+            return;
+        }
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        if later.len() < KEPT {
+            later.push((level, line.to_owned()));
+        }
+    }
+
+    /// Logs a refusal, unless there were too many of late: a client must not be able to flood the log.
+    pub(crate) fn refusal(&self, line: impl FnOnce() -> String) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = refusals.renew();
+        let logged = refusals.logged < REFUSALS;
+        if logged {
+            refusals.logged += 1;
+        } else {
+            refusals.left_out += 1;
+        }
+        drop(refusals);
+        self.say_left_out(left_out);
+        if logged {
+            self.say(Level::Notice, &line());
+        }
+    }
+
+    /// Logs what waits. For the main thread, at each TICK.
+    pub(crate) fn flush(&self) {
+        let later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
+        for (level, line) in later {
+            self.say(level, &line);
+        }
+        let left_out = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).renew();
+        self.say_left_out(left_out);
+    }
+
+    fn say_left_out(&self, count: u64) {
+        if count > 0 {
+            self.say(Level::Notice, &format!("and {count} more refusals within a second"));
+        }
+    }
+}
+
+impl Refusals {
+    /// Begins a new window where the old one is over; returns how many were left out of that.
+    fn renew(&mut self) -> u64 {
+        if (self.logged == 0 && self.left_out == 0) || self.since.elapsed() < WINDOW {
+            return 0;
+        }
+        self.since = Instant::now();
+        self.logged = 0;
+        std::mem::take(&mut self.left_out)
+    }
+}

@@ -1,0 +1,125 @@
+//! The thread that reads policies, so that the broker's only thread never does.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use mqtt_acl_policy::{Failure, Policy, Trust, load};
+
+use crate::signals::spawn_without_signals;
+
+/// What came of a load: a policy to put in force and its warnings, or why there is none, as log lines.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Policy { policy: Arc<Policy>, warnings: Vec<String> },
+    Failure { summary: String, problems: Vec<String> },
+}
+
+impl Outcome {
+    pub(crate) fn of(result: Result<mqtt_acl_policy::Loaded, Failure>) -> Self {
+        match result {
+            Ok(loaded) => Self::Policy {
+                policy: Arc::new(loaded.policy),
+                warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+            },
+            Err(failure) => {
+                let problems = match &failure {
+                    Failure::Invalid(problems) => problems.iter().map(ToString::to_string).collect(),
+                    _ => Vec::new(),
+                };
+                Self::Failure { summary: failure.to_string(), problems }
+            }
+        }
+    }
+}
+
+enum Request {
+    Load,
+    /// A policy that is no longer in force; freeing a large one takes a while.
+    Free(#[expect(dead_code, reason = "it is only dropped")] Arc<Policy>),
+}
+
+/// The thread and what goes back and forth.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    /// `None` once it is told to end.
+    requests: Option<Sender<Request>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether there is an outcome: looking costs the main thread one load.
+    ready: AtomicBool,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+impl Loader {
+    /// Starts the thread; the policy is the one in force, whose remembered logins the next one takes over.
+    pub(crate) fn start(path: PathBuf, in_force: Arc<Policy>) -> std::io::Result<Self> {
+        let (requests, queue) = channel();
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let thread = spawn_without_signals("mqtt-acl-load", move || run(&path, in_force, &queue, &theirs))?;
+        Ok(Self { requests: Some(requests), shared, thread: Some(thread) })
+    }
+
+    /// Asks for the policy to be read again.
+    pub(crate) fn request(&self) {
+        self.send(Request::Load);
+    }
+
+    /// Gives a policy away to be freed.
+    pub(crate) fn free(&self, policy: Arc<Policy>) {
+        self.send(Request::Free(policy));
+    }
+
+    /// What came of the last request, once.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        if !self.shared.ready.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut outcome = self.shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.ready.store(false, Ordering::Relaxed);
+        outcome.take()
+    }
+
+    fn send(&self, request: Request) {
+        // The thread ends only when the sender is dropped, or by a panic, after which the policy in force stays.
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(request);
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(path: &std::path::Path, mut in_force: Arc<Policy>, queue: &Receiver<Request>, shared: &Shared) {
+    while let Ok(request) = queue.recv() {
+        // Several requests that wait are one: the file is read after the last of them. What is to be freed is, here.
+        let waiting = std::iter::once(request).chain(queue.try_iter());
+        if waiting.filter(|request| matches!(request, Request::Load)).count() == 0 {
+            continue;
+        }
+        let loaded = load(path, &Trust::process()).map(|mut loaded| {
+            loaded.policy.inherit(&in_force);
+            loaded
+        });
+        let outcome = Outcome::of(loaded);
+        if let Outcome::Policy { policy, .. } = &outcome {
+            in_force = Arc::clone(policy);
+        }
+        *shared.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        shared.ready.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,284 @@
+//! One loaded instance of the plugin: the policy in force, and what it answers to the broker's events.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, Failure, HTTP_API, Policy, Trust, load};
+
+use crate::answer::Answer;
+use crate::broker::{Broker, Level};
+use crate::event::{Access, AclCheck, BasicAuth, Client};
+use crate::journal::Journal;
+use crate::loader::{Loader, Outcome};
+use crate::options::Options;
+
+/// The state of an instance. Everything is shared and nothing is locked while the broker is called: it calls back while
+/// it logs, and 2.1's HTTP listener calls from its own thread.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    broker: &'static Broker,
+    journal: Journal,
+    path: PathBuf,
+    policy: ArcSwap<Policy>,
+    loader: Loader,
+    started: Instant,
+    /// Whether this broker ever ticks; 2.0.11 with `per_listener_settings` does not (S23).
+    ticked: AtomicBool,
+    told_never_ticks: AtomicBool,
+    pass: AtomicU8,
+}
+
+/// Where the broker stands in re-authenticating every session, as it does at once after RELOAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Pass {
+    /// It is not at it.
+    No,
+    /// It is: the next TICK ends it, and no CONNECT is read before.
+    Certain,
+    /// It may be: where no TICK tells, a BASIC_AUTH can be a CONNECT as well.
+    Possible,
+}
+
+impl Plugin {
+    /// Reads the policy and starts the thread that will read it again. `None`, and a log that says why, where the policy
+    /// is broken: the broker must not start without one. A missing or an empty one denies everything (S17).
+    pub(crate) fn start(broker: &'static Broker, options: Options) -> Option<Self> {
+        let journal = Journal::new(broker);
+        let path = options.policy_file;
+        let loaded = load(&path, &Trust::process());
+        let denies_all = match &loaded {
+            Err(failure @ (Failure::Missing(_) | Failure::Empty(_))) => Some(failure.to_string()),
+            _ => None,
+        };
+        let policy = match (Outcome::of(loaded), denies_all) {
+            (_, Some(why)) => {
+                journal.say(
+                    Level::Error,
+                    &format!("{why}; everything is denied until there is a policy and the broker is reloaded"),
+                );
+                Arc::new(Policy::deny_all())
+            }
+            (Outcome::Policy { policy, warnings }, None) => {
+                announce(&journal, &path, &policy, &warnings);
+                policy
+            }
+            (Outcome::Failure { summary, problems }, None) => {
+                for problem in problems {
+                    journal.say(Level::Error, &problem);
+                }
+                journal.say(Level::Error, &format!("the broker does not start: {}: {summary}", path.display()));
+                return None;
+            }
+        };
+        let loader = match Loader::start(path.clone(), Arc::clone(&policy)) {
+            Ok(loader) => loader,
+            Err(error) => {
+                journal
+                    .say(Level::Error, &format!("the broker does not start: no thread for loading policies: {error}"));
+                return None;
+            }
+        };
+        Some(Self {
+            broker,
+            journal,
+            path,
+            policy: ArcSwap::new(policy),
+            loader,
+            started: Instant::now(),
+            ticked: AtomicBool::new(false),
+            told_never_ticks: AtomicBool::new(false),
+            pass: AtomicU8::new(Pass::No as u8),
+        })
+    }
+
+    pub(crate) fn broker(&self) -> &'static Broker {
+        self.broker
+    }
+
+    /// BASIC_AUTH: a CONNECT, a session that is checked again after SIGHUP, or a caller of the HTTP listener.
+    pub(crate) fn basic_auth(&self, event: &BasicAuth<'_>) -> Answer {
+        let Some(id) = event.client.id else { return Answer::AUTH };
+        inject_fault(&[id]);
+        let http = self.is_http_caller(&event.client);
+        if !http && self.belongs_to_pass(&event.client) {
+            return Answer::SUCCESS;
+        }
+        let client = policy::Client { user: event.client.username, id };
+        let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
+        let policy = self.policy.load();
+        match policy.login(&client, event.password, purpose) {
+            Decision::Allow(_) => Answer::SUCCESS,
+            decision @ Decision::Deny(_) => {
+                self.journal
+                    .refusal(|| format!("refused login: {}; {}", policy.reason(&client, decision), Who(&event.client)));
+                Answer::AUTH
+            }
+        }
+    }
+
+    /// ACL_CHECK: everything else that a client does.
+    pub(crate) fn acl_check(&self, event: &AclCheck<'_>) -> Answer {
+        let Some(id) = event.client.id else { return Answer::ACL_DENIED };
+        inject_fault(&[id, event.topic]);
+        self.outside_pass();
+        let action = match event.access {
+            Access::Read if self.is_http_caller(&event.client) => Action::Api(event.topic),
+            Access::Read => Action::Receive(event.topic),
+            Access::Write => Action::Publish(event.topic),
+            Access::Subscribe => Action::Subscribe(event.topic),
+            Access::Unsubscribe => Action::Unsubscribe,
+        };
+        let client = policy::Client { user: event.client.username, id };
+        let policy = self.policy.load();
+        match policy.authorize(&client, action) {
+            Decision::Allow(_) => Answer::SUCCESS,
+            decision @ Decision::Deny(_) => {
+                // A refused delivery is nobody's deed, and there is one for every message and subscriber.
+                if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
+                    self.journal.refusal(|| {
+                        let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
+                        let why = policy.reason(&client, decision);
+                        format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&event.client), Escaped(event.topic))
+                    });
+                }
+                Answer::ACL_DENIED
+            }
+        }
+    }
+
+    /// RELOAD: somebody sent SIGHUP. The pass that follows is answered by the policy in force; the new one is read
+    /// meanwhile (S20).
+    pub(crate) fn reload(&self) {
+        let ticks = self.ticked.load(Ordering::Relaxed);
+        self.set_pass(if ticks { Pass::Certain } else { Pass::Possible });
+        self.loader.request();
+    }
+
+    /// TICK: the end of the pass, and the moment to put a new policy in force.
+    pub(crate) fn tick(&self) {
+        self.ticked.store(true, Ordering::Relaxed);
+        self.set_pass(Pass::No);
+        self.swap();
+        self.journal.flush();
+    }
+
+    /// DISCONNECT: of use only where nothing ticks.
+    pub(crate) fn disconnect(&self) {
+        self.outside_pass();
+    }
+
+    /// Whether this is a session that is checked again rather than a CONNECT. It stays as it is: refusing an offline one
+    /// makes 2.0 free it twice (S21), and what it may do is asked at every message.
+    fn belongs_to_pass(&self, client: &Client<'_>) -> bool {
+        match self.pass() {
+            Pass::Certain => true,
+            // Only a session that never connected to this broker has no address: it was restored from disk.
+            Pass::Possible => client.address.is_none(),
+            Pass::No => {
+                self.outside_pass();
+                false
+            }
+        }
+    }
+
+    /// A callback that is not part of the pass. Where nothing ticks, this has to do for it (S23).
+    fn outside_pass(&self) {
+        if self.ticked.load(Ordering::Relaxed) {
+            return;
+        }
+        self.set_pass(Pass::No);
+        if self.started.elapsed() > Duration::from_secs(1) {
+            if !self.told_never_ticks.swap(true, Ordering::Relaxed) {
+                let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the \
+                            next event after SIGHUP";
+                self.journal.say(Level::Warning, line);
+            }
+            self.swap();
+            self.journal.flush();
+        }
+    }
+
+    /// Puts a policy in force that the loader has ready, or says why there is none.
+    fn swap(&self) {
+        match self.loader.outcome() {
+            None => {}
+            Some(Outcome::Policy { policy, warnings }) => {
+                announce(&self.journal, &self.path, &policy, &warnings);
+                let old = self.policy.swap(policy);
+                self.loader.free(old);
+            }
+            Some(Outcome::Failure { summary, problems }) => {
+                for problem in problems {
+                    self.journal.say(Level::Error, &problem);
+                }
+                self.journal.say(Level::Error, &format!("policy not loaded, the one in force stays: {summary}"));
+            }
+        }
+    }
+
+    /// 2.1's HTTP listener asks under this id and without an address; MQTT clients are refused the id (S14).
+    fn is_http_caller(&self, client: &Client<'_>) -> bool {
+        self.broker.is_2_1() && client.address.is_none() && client.id == Some(HTTP_API.as_bytes())
+    }
+
+    fn pass(&self) -> Pass {
+        match self.pass.load(Ordering::Relaxed) {
+            pass if pass == Pass::Certain as u8 => Pass::Certain,
+            pass if pass == Pass::Possible as u8 => Pass::Possible,
+            _ => Pass::No,
+        }
+    }
+
+    fn set_pass(&self, pass: Pass) {
+        self.pass.store(pass as u8, Ordering::Relaxed);
+    }
+}
+
+fn announce(journal: &Journal, path: &std::path::Path, policy: &Policy, warnings: &[String]) {
+    for warning in warnings {
+        journal.say(Level::Warning, warning);
+    }
+    let size = policy.size();
+    journal.say(
+        Level::Notice,
+        &format!(
+            "policy in force: {}: {} users, {} roles, {} rules",
+            path.display(),
+            size.users,
+            size.roles,
+            size.rules
+        ),
+    );
+}
+
+/// The client of a log line. Its address is the broker's word, and comes first; what follows is the client's own.
+struct Who<'a>(&'a Client<'a>);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Client { id, username, address } = *self.0;
+        write!(f, "address {}", Escaped(address.unwrap_or(b"unknown")))?;
+        match username {
+            Some(name) => write!(f, ", user \"{}\"", Escaped(name))?,
+            None => f.write_str(", no user name")?,
+        }
+        write!(f, ", client \"{}\"", Escaped(id.unwrap_or_default()))
+    }
+}
+
+/// Test builds panic here on purpose.
+#[cfg(feature = "fault-injection")]
+#[expect(clippy::panic, reason = "the tests want one")]
+fn inject_fault(texts: &[&[u8]]) {
+    if texts.contains(&&b"panic!"[..]) {
+        panic!("injected");
+    }
+}
+
+#[cfg(not(feature = "fault-injection"))]
+fn inject_fault(_: &[&[u8]]) {}
