@@ -30,7 +30,7 @@ mod topic;
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::hash;
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
-pub use crate::load::{Failure, Loaded, Trust, load, parse};
+pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, Place, Problem, Severity};
 pub use crate::reason::Reason;

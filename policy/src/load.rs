@@ -16,6 +16,7 @@ use crate::compile::compile;
 use crate::document::Document;
 use crate::policy::Policy;
 use crate::problem::{Escaped, Place, Problem, Problems};
+use crate::scenario::Outcome;
 
 /// A policy that may be put in force, and what somebody should look at all the same.
 #[derive(Debug)]
@@ -68,10 +69,7 @@ impl Trust {
     /// And the user of this name, if there is one; for a tool that checks a policy for the broker's user.
     #[must_use]
     pub fn and_user(mut self, name: &str) -> Self {
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let entry =
-            passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| entry.first() == Some(&name));
-        self.users.extend(entry.and_then(|entry| entry.get(2)?.parse::<u32>().ok()));
+        self.users.extend(user_id(name));
         self
     }
 
@@ -92,11 +90,34 @@ impl Trust {
     }
 }
 
-/// Reads the policy at this path and all that it includes, checks it, runs its tests and compiles it.
+/// The id of the user of this name on this machine.
+#[must_use]
+pub fn user_id(name: &str) -> Option<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    let mut entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    entries.find(|entry| entry.first() == Some(&name))?.get(2)?.parse().ok()
+}
+
+/// Reads the policy at this path and all that it includes, checks it, compiles it and runs its tests.
+///
+/// A policy that breaks one of its own promises is not returned: its failed tests are among the problems.
 ///
 /// # Errors
 /// [`Failure::Missing`] and [`Failure::Empty`] speak of this file alone; a missing included file makes the policy invalid.
 pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
+    read(path, trust).and_then(Compiled::keeping_its_promises)
+}
+
+/// Runs the tests of the policy at this path: what came of each line, failed ones included, but not the policy.
+///
+/// # Errors
+/// As [`load`], except that a failed test is none.
+pub fn test(path: &Path, trust: &Trust) -> Result<Vec<Outcome>, Failure> {
+    read(path, trust).map(|compiled| compiled.policy.run_tests())
+}
+
+/// Reads and compiles the policy at this path, from files that held still.
+fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
     const TRIES: u32 = 5;
     let mut tries = 0;
     loop {
@@ -127,22 +148,36 @@ pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
     if let Some(include) = document.include.first() {
         problems.error(include.place.clone(), "a policy that is not a file cannot include others");
     }
-    finish(&file, vec![(Arc::clone(&file), document)], problems)
+    Compiled::new(&file, vec![(Arc::clone(&file), document)], problems).and_then(Compiled::keeping_its_promises)
 }
 
-fn finish(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, mut problems: Problems) -> Result<Loaded, Failure> {
-    if !problems.has_errors() && documents.first().is_some_and(|(_, document)| document.is_empty) {
-        return Err(Failure::Empty(main.to_path_buf()));
-    }
-    let policy = compile(main, documents, &mut problems);
-    if !problems.has_errors() {
-        for outcome in policy.run_tests().into_iter().filter(|outcome| !outcome.passed) {
-            problems.error(outcome.place, format!("a test of the policy fails: {}", outcome.text));
+/// A policy without errors whose tests were not run yet, and its warnings.
+struct Compiled {
+    policy: Policy,
+    problems: Problems,
+}
+
+impl Compiled {
+    fn new(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, mut problems: Problems) -> Result<Self, Failure> {
+        if !problems.has_errors() && documents.first().is_some_and(|(_, document)| document.is_empty) {
+            return Err(Failure::Empty(main.to_path_buf()));
+        }
+        let policy = compile(main, documents, &mut problems);
+        if problems.has_errors() {
+            Err(Failure::Invalid(problems.into_sorted()))
+        } else {
+            Ok(Self { policy, problems })
         }
     }
-    let errors = problems.has_errors();
-    let problems = problems.into_sorted();
-    if errors { Err(Failure::Invalid(problems)) } else { Ok(Loaded { policy, warnings: problems }) }
+
+    fn keeping_its_promises(mut self) -> Result<Loaded, Failure> {
+        for outcome in self.policy.run_tests().into_iter().filter(|outcome| !outcome.passed) {
+            self.problems.error(outcome.place, format!("a test of the policy fails: {}", outcome.text));
+        }
+        let errors = self.problems.has_errors();
+        let problems = self.problems.into_sorted();
+        if errors { Err(Failure::Invalid(problems)) } else { Ok(Loaded { policy: self.policy, warnings: problems }) }
+    }
 }
 
 /// One load: the files read so far.
@@ -185,7 +220,7 @@ impl<'t> Loader<'t> {
         }
     }
 
-    fn load(&mut self, path: &Path) -> Result<Loaded, Failure> {
+    fn load(&mut self, path: &Path) -> Result<Compiled, Failure> {
         let main: Arc<Path> = Arc::from(path);
         if let Err(error) = self.file(&main, &[]) {
             if error.kind() == io::ErrorKind::NotFound {
@@ -193,7 +228,7 @@ impl<'t> Loader<'t> {
             }
             self.problems.error(Place::whole(&main), format!("cannot be read: {error}"));
         }
-        finish(&main, std::mem::take(&mut self.documents), std::mem::take(&mut self.problems))
+        Compiled::new(&main, std::mem::take(&mut self.documents), std::mem::take(&mut self.problems))
     }
 
     /// The first file that is no longer what was read.
