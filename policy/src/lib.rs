@@ -32,7 +32,7 @@ pub use crate::credential::hash;
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
 pub use crate::policy::{Policy, Size};
-pub use crate::problem::{Escaped, Place, Problem, Severity};
+pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
 pub use crate::topic::is_topic_name;

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use crate::compile::compile;
 use crate::document::Document;
 use crate::policy::Policy;
-use crate::problem::{Escaped, Place, Problem, Problems};
+use crate::problem::{Escaped, OneLine, Place, Problem, Problems};
 use crate::scenario::Outcome;
 
 /// A policy that may be put in force, and what somebody should look at all the same.
@@ -41,9 +41,10 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(path) => write!(f, "{}: there is no such file", path.display()),
+            Self::Missing(path) => write!(f, "{}: there is no such file", OneLine(&path.to_string_lossy())),
             Self::Empty(path) => {
-                write!(f, "{}: the file is empty (write `version = 1` for a policy that admits nobody)", path.display())
+                let path = path.to_string_lossy();
+                write!(f, "{}: the file is empty (write `version = 1` for a policy that admits nobody)", OneLine(&path))
             }
             Self::Invalid(problems) => {
                 let errors = problems.iter().filter(|p| p.severity == crate::Severity::Error).count();
@@ -316,14 +317,16 @@ impl<'t> Loader<'t> {
             match fs::metadata(folder) {
                 Ok(metadata) => {
                     if let Some(objection) = self.trust.objection(&metadata) {
-                        self.problems
-                            .error(Place::whole(path), format!("its folder `{}` {objection}", folder.display()));
+                        self.problems.error(
+                            Place::whole(path),
+                            format!("its folder `{}` {objection}", OneLine(&folder.to_string_lossy())),
+                        );
                     }
                 }
                 Err(error) => {
                     self.problems.error(
                         Place::whole(path),
-                        format!("its folder `{}` cannot be looked at: {error}", folder.display()),
+                        format!("its folder `{}` cannot be looked at: {error}", OneLine(&folder.to_string_lossy())),
                     );
                 }
             }
@@ -359,7 +362,8 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
         return Ok(vec![path.to_path_buf()]);
     }
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let unreadable = |error: io::Error| format!("its folder `{}` cannot be read: {error}", folder.display());
+    let unreadable =
+        |error: io::Error| format!("its folder `{}` cannot be read: {error}", OneLine(&folder.to_string_lossy()));
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let found = entry.map_err(unreadable)?.file_name();

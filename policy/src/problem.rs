@@ -24,7 +24,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", OneLine(&self.file.to_string_lossy()))?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
@@ -142,6 +142,23 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Text for people, whole, with the same promise: it stays one line and moves no cursor.
+#[derive(Clone, Copy, Debug)]
+pub struct OneLine<'a>(pub &'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() || is_invisible(c) {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Characters that change how the text around them is shown: separators of lines, and of writing directions.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -156,6 +173,12 @@ mod tests {
         assert_eq!(Escaped(b"dev\n\"x\xff").to_string(), "dev\\u{a}\\u{22}x\\xff");
         assert_eq!(Escaped("caf\u{e9}".as_bytes()).to_string(), "caf\u{e9}");
         assert_eq!(Escaped(&[b'a'; 100]).to_string(), format!("{}...", "a".repeat(64)));
+    }
+
+    #[test]
+    fn a_file_name_stays_on_its_line() {
+        let file: Arc<Path> = Arc::from(Path::new("a\nb\u{1b}[2J\u{202e}/c d.toml"));
+        assert_eq!(Place::whole(&file).to_string(), "a\\u{a}b\\u{1b}[2J\\u{202e}/c d.toml");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::decision::{Client, Decision, Grant, Refusal, RuleId};
 use crate::policy::{Holder, Policy};
-use crate::problem::Escaped;
+use crate::problem::{Escaped, OneLine};
 use crate::template::is_usable;
 
 /// Why a decision is what it is, for a person; made by [`Policy::reason`].
@@ -30,7 +30,7 @@ impl Policy {
             Some(Holder::User(name)) => write!(f, "user `{}`", Escaped(name.as_bytes()))?,
             Some(Holder::Anonymous) | None => f.write_str("[anonymous]")?,
         }
-        write!(f, " {} `{text}` ({}:{})", rule.key, rule.place.file.display(), rule.place.line)
+        write!(f, " {} `{text}` ({}:{})", rule.key, OneLine(&rule.place.file.to_string_lossy()), rule.place.line)
     }
 }
 
