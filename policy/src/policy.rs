@@ -184,6 +184,12 @@ impl Policy {
         }
     }
 
+    /// Whether the user has a `password`, without which nobody logs in under this name with one.
+    #[must_use]
+    pub fn has_password(&self, user: &[u8]) -> bool {
+        self.users.get(user).is_some_and(|user| user.credential.is_some())
+    }
+
     fn verify(&self, credential: &Credential, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
         let digest = self.digests.digest(user, password);
         if digest.as_ref().is_some_and(|digest| credential.is_remembered(digest)) {
