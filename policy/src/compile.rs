@@ -394,7 +394,7 @@ impl Compiler<'_> {
                 self.problems.error(place, "`[[test]]` needs either `user = \"...\"` or `anonymous = true`");
                 continue;
             }
-            let expectations: Vec<_> = can
+            let mut expectations: Vec<_> = can
                 .into_iter()
                 .map(|deed| (true, deed))
                 .chain(cannot.into_iter().map(|deed| (false, deed)))
@@ -409,6 +409,8 @@ impl Compiler<'_> {
                 );
                 continue;
             }
+            // TOML's tables come sorted by their keys; a person reads down the file.
+            expectations.sort_by(|a, b| a.place.cmp(&b.place));
             let (user, client_id) = (user.map(|user| user.value.into()), client_id.map(|id| id.value.into()));
             self.policy.scenarios.push(Scenario { place, user, client_id, expectations });
         }
