@@ -1,2 +1,74 @@
-//! The command line.
-fn main() {}
+//! `mqtt-acl`: what a person asks of a policy, over the same engine that the plugin decides with.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod exit;
+mod secret;
+mod source;
+mod text;
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+
+use crate::command::{check, explain, hash, test};
+use crate::exit::{Exit, Outcome};
+
+/// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
+///
+/// The plugin admits clients and decides what they publish and subscribe to by a policy, a TOML file. This tool reads
+/// that file with the same code, so what it says is what the broker does.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mqtt-acl",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  mqtt-acl check                          the policy that the broker reads, before a reload
+  mqtt-acl test policy.toml               each line of the policy's own tests
+  mqtt-acl hash                           a password string for the policy
+  mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
+
+Exit status:
+  0  fine; for `explain`: allowed
+  1  problems, a failed test; for `explain`: refused
+  2  wrong usage
+
+`mqtt-acl COMMAND --help` explains a command."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Test(test::Test),
+    Hash(hash::Hash),
+    Explain(explain::Explain),
+}
+
+impl Command {
+    fn run(self, out: &mut impl Write) -> Outcome {
+        match self {
+            Self::Check(command) => command.run(out),
+            Self::Test(command) => command.run(out),
+            Self::Hash(command) => command.run(out),
+            Self::Explain(command) => command.run(out),
+        }
+    }
+}
+
+fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::usage(&error),
+    };
+    let mut out = io::stdout().lock();
+    let outcome = arguments.command.run(&mut out);
+    outcome.and_then(|exit| Ok(out.flush().map(|()| exit)?)).unwrap_or_else(|error| error.report())
+}

@@ -1,0 +1,33 @@
+//! Where a command reads its policy, and whose files it trusts.
+
+use clap::Args;
+use mqtt_acl_policy::{Trust, user_id};
+
+use crate::exit::Error;
+
+/// Where the plugin looks for its policy unless the broker's configuration says otherwise.
+pub(crate) const USUAL_FILE: &str = "/etc/mosquitto/mqtt-acl/policy.toml";
+
+/// The user that Debian's and most other brokers run as.
+const USUAL_BROKER_USER: &str = "mosquitto";
+
+/// Whose files may make policy: root's, the broker's, and those of whoever runs the command (S18).
+#[derive(Args, Debug)]
+pub(crate) struct Owners {
+    /// The user that the broker runs as, whose files are trusted beside root's and yours [default: mosquitto]
+    #[arg(long, value_name = "NAME")]
+    broker_user: Option<String>,
+}
+
+impl Owners {
+    pub(crate) fn trust(&self) -> Result<Trust, Error> {
+        match self.broker_user.as_deref() {
+            // A machine that only writes policies has no such user, and then there are no files of its either.
+            None => Ok(Trust::process().and_user(USUAL_BROKER_USER)),
+            Some(name) if user_id(name).is_some() => Ok(Trust::process().and_user(name)),
+            Some(name) => Err(Error::Usage(format!(
+                "this machine has no user `{name}` (write the one that the broker runs as after `--broker-user`)"
+            ))),
+        }
+    }
+}
