@@ -59,12 +59,15 @@ impl Error {
                 return Exit::Usage;
             }
             Self::Policy(Failure::Invalid(problems)) => problems.iter().for_each(complain),
-            Self::Policy(failure @ Failure::Missing(_)) => {
-                complain(format_args!("{failure}: a broker that starts without it admits nobody"));
-            }
-            Self::Policy(failure @ Failure::Empty(_)) => {
-                complain(format_args!("{failure}: a broker that starts with it admits nobody"));
-            }
+            Self::Policy(Failure::Missing(path)) => complain(format_args!(
+                "{}: there is no such file, and a broker that starts without it admits nobody (name the right one)",
+                path.display()
+            )),
+            Self::Policy(Failure::Empty(path)) => complain(format_args!(
+                "{}: the file is empty, and a broker that starts with it admits nobody (write `version = 1` if that is \
+                 meant)",
+                path.display()
+            )),
             Self::Secret(text) => complain(format_args!("mqtt-acl: {text}")),
             // As if the signal had come right away: the shell must see it to end a script.
             Self::Interrupted => {

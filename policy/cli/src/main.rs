@@ -24,7 +24,6 @@ use crate::exit::{Exit, Outcome};
     name = "mqtt-acl",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true,
     after_help = "\
 Examples:
   mqtt-acl check                          the policy that the broker reads, before a reload

@@ -1,0 +1,14 @@
+//! The binary as a person or a script runs it: what it prints, where, and the exit status.
+
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod explain;
+#[cfg(test)]
+mod hash;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod test;
