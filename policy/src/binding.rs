@@ -31,8 +31,10 @@ impl Pattern {
     /// What is wrong with it, as the tail of a problem's text.
     pub(crate) fn client_id(text: &str) -> Result<Self, String> {
         let pattern = Self::parse(text)?;
-        if text == AUTO_PREFIX || text == "auto-*" {
-            return Err("ids of the form `auto-<uuid>` are the broker's own and need no pattern (`auto_id = false` refuses them)".into());
+        if text == "auto-*" || is_auto_id(text.as_bytes()) {
+            return Err("ids of this form are the broker's own, and everybody may have them (leave the pattern out; `auto_id = \
+                        false` refuses them)"
+                .into());
         }
         if text == HTTP_API {
             return Err(
@@ -136,14 +138,14 @@ pub const HTTP_API: &str = "http-api";
 
 const AUTO_PREFIX: &str = "auto-";
 
-/// Whether the broker made this id for a client that sent none: `auto-` and a UUID. Nobody can guess one, so nobody's
-/// session can be taken by it (S4).
+/// Whether the broker made this id for a client that sent none: `auto-` and a UUID, and on 2.0, whose SIGHUP forgets the
+/// default prefix, the UUID alone. Nobody can guess one, so nobody's session can be taken by it (S4).
 pub fn is_auto_id(id: &[u8]) -> bool {
-    let Some(uuid) = id.strip_prefix(AUTO_PREFIX.as_bytes()) else { return false };
+    let uuid = id.strip_prefix(AUTO_PREFIX.as_bytes()).unwrap_or(id);
     uuid.len() == 36
         && uuid.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
+            _ => matches!(byte, b'0'..=b'9' | b'A'..=b'F'),
         })
 }
 
@@ -186,12 +188,13 @@ mod tests {
     #[test]
     fn auto_ids_have_the_form_of_a_uuid() {
         assert!(is_auto_id(b"auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0"));
-        assert!(is_auto_id(b"auto-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
+        assert!(is_auto_id(b"0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0"));
         for bad in [
             "auto-",
             "auto-x",
             "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F",
             "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1FG",
+            "auto-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
             "AUTO-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0",
         ] {
             assert!(!is_auto_id(bad.as_bytes()), "{bad}");

@@ -242,28 +242,22 @@ impl Policy {
         if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
             return Err(Refusal::DeniedClientId);
         }
-        if binding::is_auto_id(id) {
-            return if self.each(sets).all(|set| set.auto_id) { Ok(()) } else { Err(Refusal::AutoId) };
+        let patterns = || self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten();
+        let named = self.each(sets).any(|set| set.client_ids.is_some());
+        let own = !named && user.is_some_and(|user| binding::is_own(id, user));
+        if own || patterns().any(|pattern| *pattern != Pattern::Any && pattern.fits(id, user)) {
+            // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
+            return if listed { Ok(()) } else { self.not_foreign(client) };
         }
-        let mut named = false;
-        let mut any = false;
-        for pattern in self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten() {
-            named = true;
-            if *pattern == Pattern::Any {
-                any = true;
-            } else if pattern.fits(id, user) {
-                // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
-                return if listed { Ok(()) } else { self.not_foreign(client) };
-            }
+        let auto = binding::is_auto_id(id);
+        if auto && !self.each(sets).all(|set| set.auto_id) {
+            return Err(Refusal::AutoId);
         }
-        let own = match user {
-            Some(user) => !named && binding::is_own(id, user),
-            None => !named,
-        };
-        match (own, any) {
-            (true, _) if listed => Ok(()),
-            (false, false) => Err(Refusal::ClientId),
-            _ => self.not_foreign(client),
+        let unbound = user.is_none() && !named;
+        if auto || unbound || patterns().any(|pattern| *pattern == Pattern::Any) {
+            self.not_foreign(client)
+        } else {
+            Err(Refusal::ClientId)
         }
     }
 
