@@ -1,4 +1,5 @@
-//! A secret, from a terminal or from a pipe, and none of it left behind: it is shown nowhere, and every copy is wiped.
+//! A secret, from a terminal or from a pipe, and none of it left behind: it is shown nowhere, and what is held of it
+//! here is wiped.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
