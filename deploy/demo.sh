@@ -116,14 +116,16 @@ fi
 
 passed=0
 failed=0
-# tell CONDITION TEXT: counts what was tried, and prints what happened where it is not as promised.
-tell() {
-    if [[ $1 == ok ]]; then
+# expect TEXT COMMAND...: counts whether the command succeeds, and prints what happened where it does not.
+expect() {
+    local text=$1
+    shift
+    if "$@"; then
         passed=$((passed + 1))
-        echo "ok      $2"
+        echo "ok      $text"
     else
         failed=$((failed + 1))
-        echo "FAILED  $2"
+        echo "FAILED  $text"
         sed 's/^/        /' "$folder/out" 2>/dev/null || true
     fi
 }
@@ -132,16 +134,14 @@ client() { # PROGRAM USER ARGUMENT...
     shift 2
     timeout 20 "mosquitto_$program" -h 127.0.0.1 -p "$port" -V 5 -u "$user" -P "${password[$user]}" "$@"
 }
-refused() { # TEXT COMMAND...
-    local text=$1
-    shift
-    if "$@" >"$folder/out" 2>&1 && ! grep -qiE 'not authori[sz]ed|denied' "$folder/out"; then tell failed "$text"
-    elif grep -qiE 'not authori[sz]ed|denied' "$folder/out"; then tell ok "$text"
-    else tell failed "$text"; fi
+# refused COMMAND...: the broker says that this is not authorized.
+refused() {
+    "$@" >"$folder/out" 2>&1 || true
+    grep -qiE 'not authori[sz]ed|denied' "$folder/out"
 }
-# carried TEXT FROM TO TOPIC FILTER: what one user publishes, the other receives.
+# carried FROM TO TOPIC FILTER: what one user publishes, the other receives.
 carried() {
-    local text=$1 from=$2 to=$3 topic=$4 filter=$5 message=$RANDOM-$RANDOM subscriber
+    local from=$1 to=$2 topic=$3 filter=$4 message=$RANDOM-$RANDOM subscriber
     client sub "$to" -d -v -t "$filter" -C 1 -W 10 >"$folder/out" 2>&1 &
     subscriber=$!
     for _ in {1..100}; do
@@ -149,7 +149,7 @@ carried() {
         sleep 0.05
     done
     client pub "$from" -q 1 -t "$topic" -m "$message" >>"$folder/out" 2>&1 || true
-    if wait "$subscriber" && grep -qxF "$topic $message" "$folder/out"; then tell ok "$text"; else tell failed "$text"; fi
+    wait "$subscriber" && grep -qxF "$topic $message" "$folder/out"
 }
 # logged PATTERN: waits until the broker's log has such a line.
 logged() {
@@ -160,38 +160,48 @@ logged() {
     return 1
 }
 
-carried "a device publishes, the service receives" dev00001 mqttservice dt/demo/1/dev00001/senml 'dt/demo/#'
-carried "the service sends a command, the device receives it" mqttservice dev00002 cmd/demo/1/dev00002/set 'cmd/demo/+/dev00002/#'
-carried "the operator receives everything" dev00003 mqttuser dt/demo/9/dev00003/x '#'
-refused "a device cannot publish as another" client pub dev00001 -q 1 -t dt/demo/1/dev00002/senml -m forged
-logged 'refused publish: no rule grants it; address 127.0.0.1, user "dev00001"' && tell ok "and the log says why" || tell failed "and the log says why"
-refused "a device cannot read another's commands" client sub dev00001 -t 'cmd/demo/+/dev00002/#' -C 1 -W 5
-refused "nor all of them" client sub dev00001 -t 'cmd/demo/#' -C 1 -W 5
-refused "nor by a shared subscription" client sub dev00001 -t '$share/g/cmd/demo/#' -C 1 -W 5
-refused "the service cannot publish telemetry" client pub mqttservice -q 1 -t dt/demo/1/dev00001/senml -m forged
-refused "a device cannot use another's client id" client pub dev00001 -i dev00002 -t dt/demo/1/dev00001/senml -m x
-refused "a wrong password does not log in" timeout 20 mosquitto_pub -h 127.0.0.1 -p "$port" -u dev00001 -P wrong -t dt/demo/1/dev00001/senml -m x
-refused "nor does no user at all" timeout 20 mosquitto_pub -h 127.0.0.1 -p "$port" -t dt/demo/1/dev00001/senml -m x
-if "$mqtt_acl" explain "$folder/policy.toml" --user dev00001 publish dt/demo/1/dev00002/senml >"$folder/out" 2>&1; then
-    tell failed "explain refuses what the broker refuses"
-else
-    grep -q '^refused: no rule grants it' "$folder/out" && tell ok "explain refuses what the broker refuses" || tell failed "explain refuses what the broker refuses"
-fi
+# reloaded: sends SIGHUP, and waits until the log tells what came of it.
+reloaded() {
+    local answer='policy in force|policy not loaded' before
+    before=$(grep -cE "$answer" "$folder/log")
+    kill -HUP "$broker"
+    for _ in {1..100}; do
+        [[ $(grep -cE "$answer" "$folder/log") == "$before" ]] || return 0
+        sleep 0.05
+    done
+    return 1
+}
+nobody() { # ARGUMENT...
+    timeout 20 mosquitto_pub -h 127.0.0.1 -p "$port" -t dt/demo/1/dev00001/senml -m x "$@"
+}
+explained() {
+    ! "$mqtt_acl" explain "$folder/policy.toml" --user dev00001 publish dt/demo/1/dev00002/senml >"$folder/out" 2>&1 &&
+        grep -q '^refused: no rule grants it' "$folder/out"
+}
 
+expect "a device publishes, the service receives" carried dev00001 mqttservice dt/demo/1/dev00001/senml 'dt/demo/#'
+expect "the service sends a command, the device receives it" \
+    carried mqttservice dev00002 cmd/demo/1/dev00002/set 'cmd/demo/+/dev00002/#'
+expect "the operator receives everything" carried dev00003 mqttuser dt/demo/9/dev00003/x '#'
+expect "a device cannot publish as another" refused client pub dev00001 -q 1 -t dt/demo/1/dev00002/senml -m forged
+expect "and the log says why" logged 'refused publish: no rule grants it; address 127.0.0.1, user "dev00001"'
+expect "a device cannot read another's commands" refused client sub dev00001 -t 'cmd/demo/+/dev00002/#' -C 1 -W 5
+expect "nor all of them" refused client sub dev00001 -t 'cmd/demo/#' -C 1 -W 5
+expect "nor by a shared subscription" refused client sub dev00001 -t "\$share/g/cmd/demo/#" -C 1 -W 5
+expect "the service cannot publish telemetry" refused client pub mqttservice -q 1 -t dt/demo/1/dev00001/senml -m forged
+expect "a device cannot use another's client id" refused client pub dev00001 -i dev00002 -t dt/demo/1/dev00001/senml -m x
+expect "a wrong password does not log in" refused nobody -u dev00001 -P wrong
+expect "nor does no user at all" refused nobody
+expect "explain refuses what the broker refuses" explained
 echo 'nonsense' >>"$folder/policy.toml"
-kill -HUP "$broker"
-logged 'policy not loaded, the one in force stays' && tell ok "a broken policy is not taken" || tell failed "a broken policy is not taken"
-carried "and the old one stays in force" dev00001 mqttservice dt/demo/1/dev00001/senml 'dt/demo/#'
+reloaded || true
+expect "a broken policy is not taken" logged 'policy not loaded, the one in force stays'
+expect "and the old one stays in force" carried dev00001 mqttservice dt/demo/1/dev00001/senml 'dt/demo/#'
 sed -i '/^nonsense$/d; s/^\[users.dev00003\]$/&\ndisabled = true/' "$folder/policy.toml"
-loads=$(grep -c 'policy in force' "$folder/log")
-kill -HUP "$broker"
-for _ in {1..100}; do
-    [[ $(grep -c 'policy in force' "$folder/log") == "$loads" ]] || break
-    sleep 0.05
-done
-refused "a device that is disabled is refused after SIGHUP" client pub dev00003 -t dt/demo/1/dev00003/senml -m x
-carried "and the others are not" dev00001 mqttservice dt/demo/1/dev00001/senml 'dt/demo/#'
-kill -0 "$broker" 2>/dev/null && tell ok "the broker is alive" || tell failed "the broker is alive"
+reloaded || true
+expect "a device that is disabled is refused after SIGHUP" refused client pub dev00003 -t dt/demo/1/dev00003/senml -m x
+expect "and the others are not" carried dev00001 mqttservice dt/demo/1/dev00001/senml 'dt/demo/#'
+expect "the broker is alive" kill -0 "$broker"
 
 [[ $failed == 0 ]] || { echo; echo "the broker's log:"; cat "$folder/log"; }
 echo

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by deploy/demo.sh and tests/run.sh: installs Debian's or Ubuntu's packages that are missing.
 
 # need PACKAGE...: installs those of the packages that are not there. Fails, and says what to do, where that is not allowed.

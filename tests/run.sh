@@ -8,17 +8,19 @@
 # Installs what is missing, with sudo where it is not run as root. What cannot run on this machine says so and is counted
 # as skipped. Ends with a line `N passed, N failed, N skipped`, and with 1 if anything failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 . deploy/packages.sh
 
 parts=(lint unit exports oracle mock brokers demo)
-about_lint="formatting, clippy and rustdoc with warnings denied, shellcheck"
-about_unit="the engine, the command line and the plugin's own parts: tables, properties, files"
-about_exports="what the library exports and needs, so that every stock broker can load it"
-about_oracle="libmosquitto's topic matcher against the engine's"
-about_mock="the library inside a C mock host, as 2.0 and as 2.1, also under valgrind"
-about_brokers="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
-about_demo="the reference deployment: deploy/demo.sh --check"
+declare -A about=(
+    [lint]="formatting, clippy and rustdoc with warnings denied, shellcheck"
+    [unit]="the engine, the command line and the plugin's own parts: tables, properties, files"
+    [exports]="what the library exports and needs, so that every stock broker can load it"
+    [oracle]="libmosquitto's topic matcher against the engine's"
+    [mock]="the library inside a C mock host, as 2.0 and as 2.1, also under valgrind"
+    [brokers]="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
+    [demo]="the reference deployment: deploy/demo.sh --check"
+)
 
 logs=${CARGO_TARGET_DIR:-target}/test-logs
 mkdir -p "$logs"
@@ -122,8 +124,7 @@ part_demo() {
 case "${1:-}" in
     --list)
         for part in "${parts[@]}"; do
-            about=about_$part
-            printf '%-9s %s\n' "$part" "${!about}"
+            printf '%-9s %s\n' "$part" "${about[$part]}"
         done
         exit 0
         ;;
