@@ -36,6 +36,12 @@ pub(crate) struct AclCheck<'a> {
     pub(crate) access: Access,
 }
 
+/// A connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Disconnect<'a> {
+    pub(crate) client: Client<'a>,
+}
+
 /// What with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -89,6 +95,19 @@ impl<'a> AclCheck<'a> {
         // SAFETY: a NUL-terminated text that outlives the event.
         let topic = unsafe { text(event.topic) }?;
         Some(Self { client, topic, access: Access::of(event.access)? })
+    }
+}
+
+impl<'a> Disconnect<'a> {
+    /// # Safety
+    /// The data is null or what the broker passes with `MOSQ_EVT_DISCONNECT`, valid for `'a`.
+    pub(crate) unsafe fn view(broker: &Broker, data: *mut c_void) -> Option<Self> {
+        let data = NonNull::new(data.cast::<sys::mosquitto_evt_disconnect>())?;
+        // SAFETY: by this function's contract. Of its fields 2.0 sets only the client and the reason.
+        let client = unsafe { data.as_ref() }.client;
+        // SAFETY: the client is as valid as the event that points to it.
+        let client = unsafe { Client::view(broker, client) }?;
+        Some(Self { client })
     }
 }
 

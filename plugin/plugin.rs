@@ -11,7 +11,7 @@ use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, Failure, HTTP_A
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Level};
-use crate::event::{Access, AclCheck, BasicAuth, Client};
+use crate::event::{Access, AclCheck, BasicAuth, Client, Disconnect};
 use crate::journal::Journal;
 use crate::loader::{Loader, Outcome};
 use crate::options::Options;
@@ -30,6 +30,8 @@ pub(crate) struct Plugin {
     ticked: AtomicBool,
     told_never_ticks: AtomicBool,
     pass: AtomicU8,
+    /// Whether the last answer in a possible pass was no: the broker then tells at once that this session ends.
+    refused_in_pass: AtomicBool,
 }
 
 /// Where the broker stands in re-authenticating every session, as it does at once after RELOAD.
@@ -93,6 +95,7 @@ impl Plugin {
             ticked: AtomicBool::new(false),
             told_never_ticks: AtomicBool::new(false),
             pass: AtomicU8::new(Pass::No as u8),
+            refused_in_pass: AtomicBool::new(false),
         })
     }
 
@@ -167,9 +170,13 @@ impl Plugin {
         self.journal.flush();
     }
 
-    /// DISCONNECT: of use only where nothing ticks.
-    pub(crate) fn disconnect(&self) {
-        self.outside_pass();
+    /// DISCONNECT: of use only where nothing ticks. A session that was refused amid the pass has an id and does not end
+    /// it; a CONNECT that was refused has none yet on the broker that this is about, 2.0.11.
+    pub(crate) fn disconnect(&self, event: &Disconnect<'_>) {
+        let refused = self.refused_in_pass.swap(false, Ordering::Relaxed);
+        if !(refused && event.client.id.is_some()) {
+            self.outside_pass();
+        }
     }
 
     /// Whether this is a session that is checked again rather than a CONNECT. It stays as it is: refusing an offline one

@@ -15,7 +15,7 @@ pub(crate) use bindings::{
     MOSQ_EVT_DISCONNECT, MOSQ_EVT_RELOAD, MOSQ_EVT_TICK, MOSQ_FUNC_generic_callback, MOSQ_LOG_ERR, MOSQ_LOG_NOTICE,
     MOSQ_LOG_WARNING, MOSQ_PLUGIN_VERSION, mosquitto, mosquitto_callback_register, mosquitto_callback_unregister,
     mosquitto_client_address, mosquitto_client_id, mosquitto_client_username, mosquitto_evt_acl_check,
-    mosquitto_evt_basic_auth, mosquitto_log_printf, mosquitto_opt, mosquitto_plugin_id_t,
+    mosquitto_evt_basic_auth, mosquitto_evt_disconnect, mosquitto_log_printf, mosquitto_opt, mosquitto_plugin_id_t,
 };
 
 const _: () = {
@@ -36,5 +36,7 @@ const _: () = {
     assert!(offset_of!(mosquitto_evt_acl_check, client) == 8);
     assert!(offset_of!(mosquitto_evt_acl_check, topic) == 16);
     assert!(offset_of!(mosquitto_evt_acl_check, access) == 40);
+    assert!(size_of::<mosquitto_evt_disconnect>() == 56);
+    assert!(offset_of!(mosquitto_evt_disconnect, client) == 8);
     assert!(size_of::<mosquitto_opt>() == 16);
 };
