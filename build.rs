@@ -8,7 +8,8 @@ use std::process::exit;
 
 /// What both header layouts offer under the same names.
 const HEADERS: &str = "#include <stdbool.h>\n#include <stdint.h>\n#include <stddef.h>\n#include <mosquitto.h>\n\
-                       #include <mosquitto_broker.h>\n#include <mosquitto_plugin.h>\n";
+                       #include <mosquitto_broker.h>\n#include <mosquitto_plugin.h>\n\
+                       #if MOSQ_PLUGIN_VERSION != 5\n#error \"not the plugin interface of 2.x\"\n#endif\n";
 
 const NO_HEADERS: &str = "mosquitto's plugin headers are missing or incomplete: install `mosquitto-dev` (apt-get install \
                           mosquitto-dev libmosquitto-dev), or name their folder in MOSQUITTO_INCLUDE_DIR";
