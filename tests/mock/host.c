@@ -1,6 +1,6 @@
 /* A stand-in for the broker: it loads the plugin and calls it as the lines on its standard input say.
  *
- * A line is a command and its words; byte strings are hex, "." is the empty one, "-" is NULL. What the plugin does
+ * A line is a command and its words; a byte string is x and its hex digits, "-" is NULL. What the plugin does
  * meanwhile is written as lines, and the last line of each answer is "= VALUE" ("= none": no such callback).
  * Built with -DMOCK_2_1 it offers what 2.1 adds, and behaves like it; otherwise it is a 2.0.
  *
@@ -126,20 +126,21 @@ static void release(void)
 static const char *hex(const char *text)
 {
 	if (!text) return "-";
-	if (!*text) return ".";
-	char *out = borrow(2 * strlen(text) + 1), *end = out;
-	for (; *text; text++) end += sprintf(end, "%02x", (unsigned char)*text);
+	char *out = borrow(2 * strlen(text) + 2), *end = out;
+	for (end += sprintf(end, "x"); *text; text++) end += sprintf(end, "%02x", (unsigned char)*text);
 	return out;
 }
 
 static char *bytes(const char *word)
 {
-	if (!word) die("a string is missing", NULL);
 	if (!strcmp(word, "-")) return NULL;
-	if (!strcmp(word, ".")) word = "";
+	if (*word++ != 'x') die("not a string", word - 1);
 	size_t length = strlen(word) / 2;
 	char *out = borrow(length + 1);
-	for (size_t i = 0; i < length; i++) sscanf(word + 2 * i, "%2hhx", (unsigned char *)&out[i]);
+	for (size_t i = 0; i < length; i++) {
+		char digits[] = {word[2 * i], word[2 * i + 1], 0};
+		out[i] = (char)strtol(digits, NULL, 16);
+	}
 	out[length] = 0;
 	return out;
 }
@@ -551,7 +552,7 @@ static int do_acl(char **word)
 	struct mosquitto_evt_acl_check data = {.client = client_of(word[2], &on_stack), .access = number(word[3]), .topic = bytes(word[4])};
 	if (word[5]) {
 		data.payload = bytes(word[5]);
-		data.payloadlen = data.payload && *word[5] != '.' ? (uint32_t)strlen(word[5]) / 2 : 0;
+		data.payloadlen = data.payload ? (uint32_t)strlen(word[5]) / 2 : 0;
 		data.qos = (uint8_t)number(word[6]);
 		data.retain = number(word[7]);
 	}

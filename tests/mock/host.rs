@@ -1,0 +1,544 @@
+//! The mock host as a Rust test sees it: one child process, spoken to line by line.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) const READ: i32 = 1;
+pub(crate) const WRITE: i32 = 2;
+pub(crate) const SUBSCRIBE: i32 = 4;
+pub(crate) const UNSUBSCRIBE: i32 = 8;
+
+const SUCCESS: i32 = 0;
+const REFUSED_LOGIN: i32 = 11;
+const REFUSED_ACCESS: i32 = 12;
+const DEFER: i32 = 17;
+
+/// Which broker the host pretends to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Broker {
+    V2_0,
+    V2_1,
+}
+
+impl Broker {
+    pub(crate) const ALL: [Self; 2] = [Self::V2_0, Self::V2_1];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V2_0 => "2.0",
+            Self::V2_1 => "2.1",
+        }
+    }
+
+    /// Compiles the host once per test run.
+    fn program(self) -> &'static Path {
+        static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+        PROGRAMS[self as usize].get_or_init(|| {
+            let program =
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mock-host-{}", self.name()));
+            let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+            let compiler = cc::Build::new()
+                .target(&target)
+                .host(&target)
+                .opt_level(1)
+                .get_compiler();
+            let mut command = compiler.to_command();
+            command
+                .args(["-std=gnu11", "-g", "-Wall", "-Wextra", "-rdynamic", "-o"])
+                .arg(&program);
+            if self == Self::V2_1 {
+                command.arg("-DMOCK_2_1");
+            }
+            command
+                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mock/host.c"))
+                .args(["-ldl", "-lpthread"]);
+            let status = command.status().unwrap();
+            assert!(
+                status.success(),
+                "the mock host needs a C compiler, mosquitto-dev and libmosquitto-dev"
+            );
+            program
+        })
+    }
+}
+
+/// How the host is run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Under {
+    Nothing,
+    Valgrind,
+}
+
+/// A client in a call: one the host knows, a copy of it on the stack, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Who {
+    Null,
+    Client(usize),
+    OnStack(usize),
+}
+
+impl From<usize> for Who {
+    fn from(number: usize) -> Self {
+        Self::Client(number)
+    }
+}
+
+impl Who {
+    fn word(self) -> String {
+        match self {
+            Self::Null => "-".to_owned(),
+            Self::Client(number) => number.to_string(),
+            Self::OnStack(number) => format!("@{number}"),
+        }
+    }
+}
+
+/// What the broker knows of a client; `None` is NULL.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Client {
+    pub(crate) id: Option<Vec<u8>>,
+    pub(crate) user: Option<Vec<u8>>,
+    pub(crate) password: Option<Vec<u8>>,
+    pub(crate) address: Option<Vec<u8>>,
+    pub(crate) will: Option<Vec<u8>>,
+    pub(crate) subscription: Option<Vec<u8>>,
+    pub(crate) offline: bool,
+}
+
+impl Client {
+    pub(crate) fn new(id: impl AsRef<[u8]>, user: impl AsRef<[u8]>) -> Self {
+        Self {
+            id: Some(id.as_ref().to_vec()),
+            user: Some(user.as_ref().to_vec()),
+            address: Some(b"192.0.2.1".to_vec()),
+            ..Self::default()
+        }
+    }
+}
+
+/// What the plugin did during a call, and what it answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) value: Option<i32>,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Answer {
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.contains(text))
+    }
+}
+
+/// What became of a policy that was to be loaded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    InForce,
+    NotLoaded,
+}
+
+/// A running host. Calls go to `plugin`.
+pub(crate) struct Host {
+    pub(crate) broker: Broker,
+    pub(crate) under: Under,
+    pub(crate) plugin: usize,
+    /// Everything logged since the last [`Host::tidy`].
+    pub(crate) log: Vec<String>,
+    loaded: Vec<usize>,
+    clients: Vec<usize>,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Host {
+    pub(crate) fn start(broker: Broker, under: Under) -> Self {
+        let program = broker.program();
+        let mut command = match under {
+            Under::Nothing => Command::new(program),
+            Under::Valgrind => {
+                let mut command = Command::new("valgrind");
+                command.args([
+                    "-q",
+                    "--error-exitcode=99",
+                    "--leak-check=full",
+                    "--errors-for-leak-kinds=definite,possible",
+                ]);
+                command.args(["--keep-debuginfo=yes", "--num-callers=30"]);
+                command.arg(concat!(
+                    "--suppressions=",
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/tests/mock/valgrind.supp"
+                ));
+                command.arg(program);
+                command
+            }
+        };
+        command.arg(Self::patience(under).as_secs().to_string());
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self {
+            broker,
+            under,
+            plugin: 0,
+            log: Vec::new(),
+            loaded: Vec::new(),
+            clients: Vec::new(),
+            child,
+            input,
+            output,
+        }
+    }
+
+    /// How long anything may take before it counts as hanging.
+    fn patience(under: Under) -> Duration {
+        Duration::from_secs(if under == Under::Valgrind { 60 } else { 10 })
+    }
+
+    /// Sends a command and returns what came of it; whatever the broker's contract forbids fails the test.
+    pub(crate) fn ask(&mut self, command: &str) -> Answer {
+        writeln!(self.input.as_mut().unwrap(), "{command}").unwrap();
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).unwrap() == 0 {
+                let status = self.child.wait().unwrap();
+                panic!("the host died of `{command:.200}`: {status}; before that: {lines:#?}");
+            }
+            if let Some(value) = line.strip_prefix("= ") {
+                self.log.extend(
+                    lines
+                        .iter()
+                        .filter_map(|line: &String| line.strip_prefix("log "))
+                        .map(str::to_owned),
+                );
+                return Answer {
+                    value: value.trim_end().parse().ok(),
+                    lines,
+                };
+            }
+            assert!(!line.starts_with("violation"), "`{command:.200}`: {line}");
+            lines.push(
+                line.split_whitespace()
+                    .map(readable)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            );
+        }
+    }
+
+    /// Loads the library as the plugin that calls now go to. Plugins of one scope share the broker's callback lists.
+    pub(crate) fn load(&mut self, plugin: usize, scope: usize, library: &Path) {
+        self.plugin = plugin;
+        let answer = self.ask(&format!(
+            "load {plugin} {scope} {}",
+            word(Some(library.as_os_str().as_encoded_bytes()))
+        ));
+        assert_eq!(answer.value, Some(5), "the interface version");
+        self.loaded.push(plugin);
+    }
+
+    pub(crate) fn init(&mut self, options: &[(&str, &Path)]) -> Answer {
+        let options: String = options
+            .iter()
+            .map(|(key, value)| {
+                format!(
+                    " {} {}",
+                    word(Some(key.as_bytes())),
+                    word(Some(value.as_os_str().as_encoded_bytes()))
+                )
+            })
+            .collect();
+        self.ask(&format!("init {}{options}", self.plugin))
+    }
+
+    /// Loads the library as plugin 0, alone in the broker, under this policy.
+    pub(crate) fn run(&mut self, library: &Path, policy: &Path) {
+        self.load(0, 0, library);
+        let answer = self.init(&[("policy_file", policy)]);
+        assert_eq!(answer.value, Some(0), "init: {:#?}", answer.lines);
+    }
+
+    pub(crate) fn cleanup(&mut self) {
+        assert_eq!(self.ask(&format!("cleanup {}", self.plugin)).value, Some(0));
+    }
+
+    pub(crate) fn unload(&mut self) {
+        self.ask(&format!("unload {}", self.plugin));
+        self.loaded.retain(|plugin| *plugin != self.plugin);
+    }
+
+    /// Cleans up what a scenario left, so that the next one can use the same process.
+    pub(crate) fn tidy(&mut self) {
+        self.ask("logtopic 0 -");
+        for plugin in std::mem::take(&mut self.loaded) {
+            self.plugin = plugin;
+            self.cleanup();
+            self.unload();
+        }
+        for client in std::mem::take(&mut self.clients) {
+            self.ask(&format!("client {client}"));
+        }
+        assert_eq!(
+            self.ask("threads").value,
+            Some(1),
+            "a thread of the plugin outlived it"
+        );
+        self.log.clear();
+    }
+
+    pub(crate) fn client(&mut self, number: usize, client: &Client) {
+        self.clients.push(number);
+        let field = |name, value: &Option<Vec<u8>>| format!(" {name}={}", word(value.as_deref()));
+        let answer = self.ask(&format!(
+            "client {number}{}{}{}{}{}{} online={}",
+            field("id", &client.id),
+            field("user", &client.user),
+            field("pass", &client.password),
+            field("addr", &client.address),
+            field("will", &client.will),
+            field("sub", &client.subscription),
+            u8::from(!client.offline),
+        ));
+        assert_eq!(answer.value, Some(0));
+    }
+
+    /// Whether this login is let in.
+    pub(crate) fn auth(
+        &mut self,
+        who: impl Into<Who>,
+        user: Option<&[u8]>,
+        password: Option<&[u8]>,
+    ) -> bool {
+        let command = format!(
+            "auth {} {} {} {}",
+            self.plugin,
+            who.into().word(),
+            word(user),
+            word(password)
+        );
+        verdict(self.ask(&command).value, REFUSED_LOGIN)
+    }
+
+    /// [`Host::auth`] with the password's length told beside it, as 2.1.3 will: bytes after a NUL count.
+    pub(crate) fn auth_with_length(
+        &mut self,
+        who: impl Into<Who>,
+        user: &[u8],
+        password: &[u8],
+    ) -> bool {
+        let (user, text) = (word(Some(user)), word(Some(password)));
+        let command = format!(
+            "auth {} {} {user} {text} {}",
+            self.plugin,
+            who.into().word(),
+            password.len()
+        );
+        verdict(self.ask(&command).value, REFUSED_LOGIN)
+    }
+
+    /// Whether this access is granted.
+    pub(crate) fn acl(
+        &mut self,
+        access: i32,
+        who: impl Into<Who>,
+        topic: impl AsRef<[u8]>,
+    ) -> bool {
+        self.acl_of(access, who, Some(topic.as_ref()))
+    }
+
+    pub(crate) fn acl_of(
+        &mut self,
+        access: i32,
+        who: impl Into<Who>,
+        topic: Option<&[u8]>,
+    ) -> bool {
+        let command = format!(
+            "acl {} {} {access} {}",
+            self.plugin,
+            who.into().word(),
+            word(topic)
+        );
+        verdict(self.ask(&command).value, REFUSED_ACCESS)
+    }
+
+    /// BASIC_AUTH as for a new connection of this client, with the credentials that it has.
+    pub(crate) fn login(&mut self, number: usize, client: &Client) -> bool {
+        self.client(number, client);
+        let admitted = self.auth(number, client.user.as_deref(), client.password.as_deref());
+        if admitted && self.broker == Broker::V2_1 {
+            self.ask(&format!("connect {} {number}", self.plugin));
+        }
+        admitted
+    }
+
+    pub(crate) fn disconnect(&mut self, who: impl Into<Who>, reason: i32) {
+        let command = format!("disconnect {} {} {reason}", self.plugin, who.into().word());
+        // A plugin need not ask for this event.
+        assert!(matches!(self.ask(&command).value, None | Some(SUCCESS)));
+    }
+
+    pub(crate) fn tick(&mut self) -> Answer {
+        let answer = self.ask(&format!("tick {}", self.plugin));
+        assert_eq!(answer.value, Some(SUCCESS));
+        answer
+    }
+
+    /// SIGHUP without the TICK that ends it; which client got in, of those that the broker asks about.
+    pub(crate) fn sighup(&mut self) -> Vec<(usize, bool)> {
+        let answer = self.ask(&format!("sighup {}", self.plugin));
+        let expected = if self.broker == Broker::V2_0 {
+            DEFER
+        } else {
+            SUCCESS
+        };
+        assert_eq!(answer.value, Some(expected), "RELOAD's answer");
+        let asked = answer
+            .lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("reauth ")?.split_once(' '));
+        asked
+            .map(|(client, rc)| {
+                (
+                    client.parse().unwrap(),
+                    verdict(rc.parse().ok(), REFUSED_LOGIN),
+                )
+            })
+            .collect()
+    }
+
+    /// Ticks until the plugin has told what became of a new policy, which loads on a thread of its own.
+    pub(crate) fn settle(&mut self) -> Outcome {
+        let start = Instant::now();
+        while start.elapsed() < Self::patience(self.under) {
+            let answer = self.tick();
+            if answer.says("mqtt-acl: policy in force") {
+                return Outcome::InForce;
+            }
+            if answer.says("mqtt-acl: policy not loaded") {
+                return Outcome::NotLoaded;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no word on the new policy; logged: {:#?}", self.log);
+    }
+
+    /// SIGHUP, TICK, and what became of the policy.
+    pub(crate) fn reload(&mut self) -> Outcome {
+        self.sighup();
+        self.settle()
+    }
+
+    /// Ends the process; under valgrind this is where leaks show.
+    pub(crate) fn finish(mut self) {
+        drop(self.input.take());
+        let status = self.child.wait().unwrap();
+        assert!(
+            status.success(),
+            "the host ended with {status}; valgrind's findings are above"
+        );
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.input.is_some() {
+            // The test failed already; its process need not outlive it.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn verdict(answer: Option<i32>, refused: i32) -> bool {
+    match answer {
+        Some(SUCCESS) => true,
+        Some(rc) if rc == refused => false,
+        other => panic!("answered {other:?}: only 0 and {refused} are permitted (S25)"),
+    }
+}
+
+fn word(text: Option<&[u8]>) -> String {
+    let Some(text) = text else {
+        return "-".to_owned();
+    };
+    let mut word = String::with_capacity(1 + 2 * text.len());
+    word.push('x');
+    for byte in text {
+        word.push_str(&format!("{byte:02x}"));
+    }
+    word
+}
+
+fn readable(word: &str) -> String {
+    let Some(digits) = word.strip_prefix('x') else {
+        return word.to_owned();
+    };
+    let nibble = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    let bytes = digits
+        .as_bytes()
+        .chunks_exact(2)
+        .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]));
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
+}
+
+/// The library under test.
+pub(crate) fn library() -> PathBuf {
+    let path = env::var_os("MQTT_ACL_SO").map_or_else(
+        || target_dir().join("release/libmqtt_acl.so"),
+        PathBuf::from,
+    );
+    fs::canonicalize(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error} (build it with `cargo build --release`, or name one in MQTT_ACL_SO)",
+            path.display()
+        )
+    })
+}
+
+/// The library with its fault hook, built here so that nobody mistakes it for the one to install.
+pub(crate) fn faulty_library() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let folder = target_dir().join("fault");
+            let status = Command::new(env!("CARGO"))
+                .args([
+                    "build",
+                    "--quiet",
+                    "--release",
+                    "--lib",
+                    "--features",
+                    "fault-injection",
+                    "--target-dir",
+                ])
+                .arg(&folder)
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status()
+                .unwrap();
+            assert!(
+                status.success(),
+                "building with the feature fault-injection"
+            );
+            folder.join("release/libmqtt_acl.so")
+        })
+        .clone()
+}
+
+fn target_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}

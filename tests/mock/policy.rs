@@ -1,0 +1,70 @@
+//! A policy file for one test, in a folder that S18 trusts.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// What every listed device logs in with: `PASSWORD` under PBKDF2-HMAC-SHA512 with 101 rounds, Mosquitto's own format.
+pub(crate) const PASSWORD: &[u8] = b"secret";
+const HASH: &str = "$7$101$bW9zcXVpdHRvLWFj$nQJpcHZE1Km8USw8eABwtCy8lFqKz5s26m0sNwUep93azRZocxU5TbZ25R0dGKMsOFbhPv3XlT7u5+dGpWZW7Q==";
+
+const ROLES: &str = r#"version = 1
+
+[roles.device]
+client_id = ["%u", "%u-*"]
+publish = ["dt/demo/+/%u/#", "cmd/demo/+/%u/#"]
+subscribe = ["cmd/demo/+/%u/#"]
+
+[roles.api]
+api = true
+"#;
+
+/// A policy in which these users are devices.
+pub(crate) fn devices<'a>(users: impl IntoIterator<Item = &'a str>) -> String {
+    users
+        .into_iter()
+        .map(|user| format!("\n[users.\"{user}\"]\nroles = [\"device\"]\npassword = \"{HASH}\"\n"))
+        .fold(ROLES.to_owned(), |text, user| text + &user)
+}
+
+/// A file that goes when the test ends.
+pub(crate) struct Policy {
+    folder: tempfile::TempDir,
+}
+
+impl Policy {
+    pub(crate) fn missing() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn new(text: &str) -> Self {
+        let policy = Self::missing();
+        policy.write(text);
+        policy
+    }
+
+    /// Replaces the file in one step, as a careful editor does.
+    pub(crate) fn write(&self, text: &str) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, text).unwrap();
+        // Whatever the umask is: others may not write it, the broker's user may read it.
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&new, self.file()).unwrap();
+    }
+
+    pub(crate) fn remove(&self) {
+        fs::remove_file(self.file()).unwrap();
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("policy.toml")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
