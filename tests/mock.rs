@@ -12,6 +12,8 @@
 
 #[path = "mock/host.rs"]
 mod host;
+#[path = "mock/library.rs"]
+mod library;
 #[path = "mock/policy.rs"]
 mod policy;
 #[path = "mock/random.rs"]
@@ -26,10 +28,8 @@ use std::{
     time::Duration,
 };
 
-use host::{
-    Broker, Client, Host, Outcome, READ, SUBSCRIBE, UNSUBSCRIBE, Under, WRITE, Who, faulty_library,
-    library,
-};
+use host::{Broker, Client, Host, Outcome, READ, SUBSCRIBE, UNSUBSCRIBE, Under, WRITE, Who};
+use library::{faulty_library, library};
 use libtest_mimic::{Arguments, Trial};
 use policy::{PASSWORD, Policy, devices};
 

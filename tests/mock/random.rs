@@ -6,7 +6,8 @@ use fastrand::Rng;
 
 use crate::{
     assert_harmless,
-    host::{Client, Host, READ, SUBSCRIBE, UNSUBSCRIBE, Under, WRITE, Who, library},
+    host::{Client, Host, READ, SUBSCRIBE, UNSUBSCRIBE, Under, WRITE, Who},
+    library::library,
     policy::{PASSWORD, Policy, devices},
 };
 
