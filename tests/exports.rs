@@ -1,10 +1,6 @@
 //! What the library offers to whoever loads it, and what it asks for in return: one symbol that a broker lacks, or one
 //! newer than the oldest broker's glibc, and that broker does not start.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "mock/library.rs"]
 mod library;
@@ -32,16 +28,9 @@ const HOOK: &[u8] = b"fault injection";
 fn three_symbols_are_exported() {
     let data = fs::read(library()).unwrap();
     let file = ElfFile64::<Endianness>::parse(&*data).unwrap();
-    let exported: BTreeSet<_> = file
-        .dynamic_symbols()
-        .filter(|symbol| symbol.is_definition())
-        .map(|symbol| symbol.name().unwrap())
-        .collect();
-    let expected = [
-        "mosquitto_plugin_cleanup",
-        "mosquitto_plugin_init",
-        "mosquitto_plugin_version",
-    ];
+    let exported: BTreeSet<_> =
+        file.dynamic_symbols().filter(|symbol| symbol.is_definition()).map(|symbol| symbol.name().unwrap()).collect();
+    let expected = ["mosquitto_plugin_cleanup", "mosquitto_plugin_init", "mosquitto_plugin_version"];
     assert_eq!(exported, BTreeSet::from(expected));
 }
 
@@ -50,15 +39,8 @@ fn every_symbol_asked_for_is_in_the_oldest_glibc() {
     let data = fs::read(library()).unwrap();
     let file = ElfFile64::<Endianness>::parse(&*data).unwrap();
     let endian = file.endian();
-    let versions = file
-        .elf_section_table()
-        .versions(endian, &*data)
-        .unwrap()
-        .unwrap();
-    for symbol in file
-        .dynamic_symbols()
-        .filter(|symbol| symbol.is_undefined())
-    {
+    let versions = file.elf_section_table().versions(endian, &*data).unwrap().unwrap();
+    for symbol in file.dynamic_symbols().filter(|symbol| symbol.is_undefined()) {
         let name = symbol.name().unwrap();
         let index = versions.version_index(endian, symbol.index()).index();
         let Some(version) = versions.version(index).unwrap() else {
@@ -68,14 +50,8 @@ fn every_symbol_asked_for_is_in_the_oldest_glibc() {
         };
         let library = str::from_utf8(version.file().unwrap()).unwrap();
         assert!(PERMITTED.contains(&library), "{name} is from {library}");
-        if let Some(glibc) = str::from_utf8(version.name())
-            .unwrap()
-            .strip_prefix("GLIBC_")
-        {
-            let glibc = glibc
-                .split('.')
-                .map(|number| number.parse().unwrap())
-                .collect::<Vec<u32>>();
+        if let Some(glibc) = str::from_utf8(version.name()).unwrap().strip_prefix("GLIBC_") {
+            let glibc = glibc.split('.').map(|number| number.parse().unwrap()).collect::<Vec<u32>>();
             assert!(
                 glibc <= vec![GLIBC.0, GLIBC.1],
                 "{name} needs glibc {glibc:?}; tests/pinned.sh builds for older ones"
@@ -88,15 +64,9 @@ fn every_symbol_asked_for_is_in_the_oldest_glibc() {
 fn no_function_of_a_broker_is_linked() {
     let data = fs::read(library()).unwrap();
     let file = ElfFile64::<Endianness>::parse(&*data).unwrap();
-    for symbol in file
-        .dynamic_symbols()
-        .filter(|symbol| symbol.is_undefined())
-    {
+    for symbol in file.dynamic_symbols().filter(|symbol| symbol.is_undefined()) {
         let name = symbol.name().unwrap();
-        assert!(
-            !name.contains("mosquitto"),
-            "{name} is not looked up by dlsym: a broker without it does not start"
-        );
+        assert!(!name.contains("mosquitto"), "{name} is not looked up by dlsym: a broker without it does not start");
     }
 }
 
@@ -113,15 +83,7 @@ fn only_the_c_library_is_needed() {
 
 #[test]
 fn fault_hook_is_only_in_the_library_built_for_it() {
-    let holds_hook = |library| {
-        fs::read(library)
-            .unwrap()
-            .windows(HOOK.len())
-            .any(|text| text == HOOK)
-    };
-    assert!(
-        holds_hook(faulty_library()),
-        "else its absence proves nothing"
-    );
+    let holds_hook = |library| fs::read(library).unwrap().windows(HOOK.len()).any(|text| text == HOOK);
+    assert!(holds_hook(faulty_library()), "else its absence proves nothing");
     assert!(!holds_hook(library()));
 }

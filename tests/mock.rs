@@ -73,48 +73,36 @@ const SCENARIOS: &[(&str, Scenario)] = &scenarios![
     host_that_never_ticks,
     cleanup_while_a_policy_loads,
     cleanup_and_start_again,
+    threads_leave_signals_to_the_broker,
+    refusals_do_not_grow_memory,
     panic_in_a_callback,
     random::calls,
 ];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let valgrind = Command::new("valgrind")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok();
+    let valgrind = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_ok();
     let mut trials = Vec::new();
     for broker in Broker::ALL {
         for (name, scenario) in SCENARIOS {
-            trials.push(Trial::test(
-                format!("{}::{name}", broker.name()),
-                move || {
-                    let mut host = Host::start(broker, Under::Nothing);
-                    scenario(&mut host);
-                    host.tidy();
-                    host.finish();
-                    Ok(())
-                },
-            ));
-        }
-        let missing = if valgrind {
-            ""
-        } else {
-            " (SKIPPED: valgrind is not installed)"
-        };
-        let trial = Trial::test(
-            format!("{}::all_under_valgrind{missing}", broker.name()),
-            move || {
-                let mut host = Host::start(broker, Under::Valgrind);
-                for (_, scenario) in SCENARIOS {
-                    scenario(&mut host);
-                    host.tidy();
-                }
+            trials.push(Trial::test(format!("{}::{name}", broker.name()), move || {
+                let mut host = Host::start(broker, Under::Nothing);
+                scenario(&mut host);
+                host.tidy();
                 host.finish();
                 Ok(())
-            },
-        );
+            }));
+        }
+        let missing = if valgrind { "" } else { " (SKIPPED: valgrind is not installed)" };
+        let trial = Trial::test(format!("{}::all_under_valgrind{missing}", broker.name()), move || {
+            let mut host = Host::start(broker, Under::Valgrind);
+            for (_, scenario) in SCENARIOS {
+                scenario(&mut host);
+                host.tidy();
+            }
+            host.finish();
+            Ok(())
+        });
         trials.push(trial.with_ignored_flag(!valgrind));
     }
     if !valgrind {
@@ -131,10 +119,7 @@ const OTHERS: &str = "dt/demo/1/bob/senml";
 
 /// A client of the device `name`, under its own id and with the right password.
 fn device(name: &str) -> Client {
-    Client {
-        password: Some(PASSWORD.to_vec()),
-        ..Client::new(name, name)
-    }
+    Client { password: Some(PASSWORD.to_vec()), ..Client::new(name, name) }
 }
 
 /// The library running a policy with the devices alice and bob, both logged in.
@@ -166,64 +151,25 @@ fn assert_access(host: &mut Host) {
 fn what_is_not_permitted_is_refused(host: &mut Host) {
     let _policy = run(host);
     assert_answers(host);
-    let binding = [
-        ("alice-2", true),
-        ("bob", false),
-        ("alice2", false),
-        ("alic", false),
-        ("ALICE", false),
-        ("", false),
-    ];
+    let binding =
+        [("alice-2", true), ("bob", false), ("alice2", false), ("alic", false), ("ALICE", false), ("", false)];
     for (id, admitted) in binding {
-        assert_eq!(
-            host.login(
-                3,
-                &Client {
-                    id: Some(id.into()),
-                    ..device("alice")
-                }
-            ),
-            admitted,
-            "client id {id:?}"
-        );
+        assert_eq!(host.login(3, &Client { id: Some(id.into()), ..device("alice") }), admitted, "client id {id:?}");
     }
-    for (user, password) in [
-        ("alice", ""),
-        ("nobody", "secret"),
-        ("", "secret"),
-        ("Alice", "secret"),
-        ("alice ", "secret"),
-    ] {
-        assert!(
-            !host.auth(ALICE, Some(user.as_bytes()), Some(password.as_bytes())),
-            "{user:?} {password:?}"
-        );
+    for (user, password) in
+        [("alice", ""), ("nobody", "secret"), ("", "secret"), ("Alice", "secret"), ("alice ", "secret")]
+    {
+        assert!(!host.auth(ALICE, Some(user.as_bytes()), Some(password.as_bytes())), "{user:?} {password:?}");
     }
     assert!(!host.auth(ALICE, None, None), "anonymous");
-    assert!(
-        !host.auth(ALICE, None, Some(PASSWORD)),
-        "a password without a user"
-    );
-    assert!(
-        !host.auth(ALICE, Some(b"alice"), None),
-        "a user without a password"
-    );
+    assert!(!host.auth(ALICE, None, Some(PASSWORD)), "a password without a user");
+    assert!(!host.auth(ALICE, Some(b"alice"), None), "a user without a password");
 }
 
 fn only_interface_version_5_is_spoken(host: &mut Host) {
     host.load(0, 0, &library());
-    for (offered, answer) in [
-        ("5 4 3 2", 5),
-        ("6 5", 5),
-        ("4 3 2", -1),
-        ("6", -1),
-        ("", -1),
-    ] {
-        assert_eq!(
-            host.ask(&format!("version 0 {offered}")).value,
-            Some(answer),
-            "offered {offered}"
-        );
+    for (offered, answer) in [("5 4 3 2", 5), ("6 5", 5), ("4 3 2", -1), ("6", -1), ("", -1)] {
+        assert_eq!(host.ask(&format!("version 0 {offered}")).value, Some(answer), "offered {offered}");
     }
     // Nothing was initialised, so nothing is cleaned up.
     host.unload();
@@ -235,19 +181,11 @@ fn only_the_needed_events_are_registered(host: &mut Host) {
     host.load(0, 0, &library());
     let answer = host.init(&[("policy_file", &policy.file())]);
     assert_eq!(answer.value, Some(0));
-    for event in [
-        "register 1 0",
-        "register 2 0",
-        "register 3 0",
-        "register 9 0",
-    ] {
+    for event in ["register 1 0", "register 2 0", "register 3 0", "register 9 0"] {
         assert!(answer.says(event), "{event}: {:#?}", answer.lines);
     }
     for event in EXTENDED_AUTH {
-        assert!(
-            !answer.says(event),
-            "a will of a client that is not yet authenticated would be published"
-        );
+        assert!(!answer.says(event), "a will of a client that is not yet authenticated would be published");
     }
 }
 
@@ -259,11 +197,7 @@ fn missing_policy_denies_everything(host: &mut Host) {
     for access in [READ, WRITE, SUBSCRIBE] {
         assert!(!host.acl(access, ALICE, OWN));
     }
-    assert!(
-        host.log.iter().any(|line| line.contains("policy.toml")),
-        "said which file: {:#?}",
-        host.log
-    );
+    assert!(host.log.iter().any(|line| line.contains("policy.toml")), "said which file: {:#?}", host.log);
     policy.write(&devices(["alice"]));
     assert_eq!(host.reload(), Outcome::InForce);
     assert_answers(host);
@@ -273,17 +207,9 @@ fn missing_policy_denies_everything(host: &mut Host) {
 fn assert_no_start(host: &mut Host, options: &[(&str, &Path)]) {
     host.load(0, 0, &library());
     let answer = host.init(options);
-    assert!(
-        matches!(answer.value, Some(rc) if rc != 0),
-        "{:?}",
-        answer.value
-    );
+    assert!(matches!(answer.value, Some(rc) if rc != 0), "{:?}", answer.value);
     assert!(answer.says("log "), "and said why");
-    assert_eq!(
-        host.ask("threads").value,
-        Some(1),
-        "a thread outlived a failed start"
-    );
+    assert_eq!(host.ask("threads").value, Some(1), "a thread outlived a failed start");
     host.unload();
 }
 
@@ -313,13 +239,7 @@ fn policy_that_others_may_write_stops_the_start(host: &mut Host) {
 fn unknown_option_stops_the_start(host: &mut Host) {
     let policy = Policy::new(&devices(["alice"]));
     assert_no_start(host, &[("policy_fil", &policy.file())]);
-    assert_no_start(
-        host,
-        &[
-            ("policy_file", &policy.file()),
-            ("colour", Path::new("blue")),
-        ],
-    );
+    assert_no_start(host, &[("policy_file", &policy.file()), ("colour", Path::new("blue"))]);
     assert_no_start(host, &[("", &policy.file())]);
     // What an option's value cannot be, whatever it names.
     host.load(0, 0, &library());
@@ -330,12 +250,9 @@ fn unknown_option_stops_the_start(host: &mut Host) {
 
 fn null_pointers_in_every_field(host: &mut Host) {
     let _policy = run(host);
-    for (user, password) in [
-        (None, None),
-        (Some(&b"alice"[..]), None),
-        (None, Some(PASSWORD)),
-        (Some(b"alice"), Some(PASSWORD)),
-    ] {
+    for (user, password) in
+        [(None, None), (Some(&b"alice"[..]), None), (None, Some(PASSWORD)), (Some(b"alice"), Some(PASSWORD))]
+    {
         assert!(!host.auth(Who::Null, user, password));
     }
     for access in [READ, WRITE, SUBSCRIBE] {
@@ -350,16 +267,7 @@ fn null_pointers_in_every_field(host: &mut Host) {
     assert!(!host.auth(3, Some(b"alice"), Some(PASSWORD)));
     assert!(!host.acl(WRITE, 3, OWN));
     host.disconnect(3, -1);
-    for lacking in [
-        Client {
-            id: None,
-            ..device("alice")
-        },
-        Client {
-            user: None,
-            ..device("alice")
-        },
-    ] {
+    for lacking in [Client { id: None, ..device("alice") }, Client { user: None, ..device("alice") }] {
         host.client(3, &lacking);
         assert!(!host.acl(WRITE, 3, OWN));
     }
@@ -371,18 +279,13 @@ fn null_pointers_in_every_field(host: &mut Host) {
 
 /// A callback told something senseless neither dies nor grants.
 fn assert_harmless(host: &mut Host, event: i32, told: i32, data: &str) {
-    let value = host
-        .ask(&format!("raw {} {event} {told} {data}", host.plugin))
-        .value;
+    let value = host.ask(&format!("raw {} {event} {told} {data}", host.plugin)).value;
     let harmless = match event {
         2 => matches!(value, Some(12)),
         3 => matches!(value, Some(11)),
         _ => matches!(value, None | Some(0 | 17)),
     };
-    assert!(
-        harmless,
-        "event {event}, told {told}, data {data}: {value:?}"
-    );
+    assert!(harmless, "event {event}, told {told}, data {data}: {value:?}");
     if event == 1 {
         host.tick();
     }
@@ -411,30 +314,14 @@ fn unknown_access_values(host: &mut Host) {
 
 fn bytes_that_are_not_utf8(host: &mut Host) {
     let _policy = run(host);
-    let texts: [&[u8]; 6] = [
-        b"\xff",
-        b"alice\xff",
-        b"\xc3\x28",
-        b"\xed\xa0\x80",
-        b"\xf0\x9f\x92",
-        b"\x80alice",
-    ];
+    let texts: [&[u8]; 6] = [b"\xff", b"alice\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xf0\x9f\x92", b"\x80alice"];
     for text in texts {
         assert!(!host.auth(ALICE, Some(text), Some(PASSWORD)));
         assert!(!host.auth(ALICE, Some(b"alice"), Some(text)));
         let clients = [
-            Client {
-                id: Some(text.to_vec()),
-                ..device("alice")
-            },
-            Client {
-                user: Some(text.to_vec()),
-                ..device("alice")
-            },
-            Client {
-                address: Some(text.to_vec()),
-                ..device("mallory")
-            },
+            Client { id: Some(text.to_vec()), ..device("alice") },
+            Client { user: Some(text.to_vec()), ..device("alice") },
+            Client { address: Some(text.to_vec()), ..device("mallory") },
         ];
         for client in clients {
             assert!(!host.login(3, &client));
@@ -452,47 +339,19 @@ fn bytes_that_are_not_utf8(host: &mut Host) {
 
 fn names_with_wildcards_and_control_characters_gain_nothing(host: &mut Host) {
     let _policy = run(host);
-    for name in [
-        "+",
-        "#",
-        "alice/#",
-        "+/alice",
-        "a/b",
-        "$SYS",
-        "%u",
-        "%c",
-        "alice\n",
-        "\u{7f}",
-        "\u{1}",
-        "alice\u{85}",
-    ] {
+    for name in ["+", "#", "alice/#", "+/alice", "a/b", "$SYS", "%u", "%c", "alice\n", "\u{7f}", "\u{1}", "alice\u{85}"]
+    {
         assert!(!host.login(3, &device(name)), "{name:?}");
-        assert!(
-            !host.login(
-                3,
-                &Client {
-                    id: Some(name.into()),
-                    ..device("alice")
-                }
-            ),
-            "client id {name:?}"
-        );
+        assert!(!host.login(3, &Client { id: Some(name.into()), ..device("alice") }), "client id {name:?}");
         host.client(3, &device(name));
-        for topic in [
-            OWN.to_owned(),
-            OTHERS.to_owned(),
-            format!("dt/demo/1/{name}/x"),
-            "dt/demo/1/%u/x".to_owned(),
-        ] {
+        for topic in [OWN.to_owned(), OTHERS.to_owned(), format!("dt/demo/1/{name}/x"), "dt/demo/1/%u/x".to_owned()] {
             for access in [READ, WRITE, SUBSCRIBE] {
                 assert!(!host.acl(access, 3, &topic), "{name:?} {topic:?}");
             }
         }
     }
     assert!(
-        host.log
-            .iter()
-            .all(|line| !line.chars().any(char::is_control)),
+        host.log.iter().all(|line| !line.chars().any(char::is_control)),
         "control characters are escaped: {:#?}",
         host.log
     );
@@ -513,10 +372,7 @@ fn format_specifiers_in_names_are_text(host: &mut Host) {
 fn password_cut_at_a_nul(host: &mut Host) {
     let _policy = run(host);
     assert!(host.auth_with_length(ALICE, b"alice", PASSWORD));
-    assert!(
-        !host.auth_with_length(ALICE, b"alice", b"secret\0more"),
-        "the prefix is not the password"
-    );
+    assert!(!host.auth_with_length(ALICE, b"alice", b"secret\0more"), "the prefix is not the password");
     assert!(!host.auth_with_length(ALICE, b"alice", b"\0secret"));
     assert!(!host.auth(ALICE, Some(b"alice"), Some(b"")));
 }
@@ -525,29 +381,16 @@ fn topics_of_the_greatest_length(host: &mut Host) {
     const LIMIT: usize = 65_535;
     let _policy = run(host);
     let prefix = "dt/demo/1/alice/";
-    assert!(host.acl(
-        WRITE,
-        ALICE,
-        format!("{prefix}{}", "x".repeat(LIMIT - prefix.len()))
-    ));
-    for topic in [
-        "/".repeat(LIMIT),
-        "+/".repeat(LIMIT / 2),
-        "a".repeat(LIMIT),
-        format!("$share/{}", "/".repeat(LIMIT - 7)),
-    ] {
+    assert!(host.acl(WRITE, ALICE, format!("{prefix}{}", "x".repeat(LIMIT - prefix.len()))));
+    for topic in
+        ["/".repeat(LIMIT), "+/".repeat(LIMIT / 2), "a".repeat(LIMIT), format!("$share/{}", "/".repeat(LIMIT - 7))]
+    {
         for access in [READ, WRITE, SUBSCRIBE] {
             assert!(!host.acl(access, ALICE, &topic));
         }
         host.acl(UNSUBSCRIBE, ALICE, &topic);
         assert!(!host.login(3, &device(&topic)));
-        assert!(!host.login(
-            3,
-            &Client {
-                password: Some(topic.clone().into()),
-                ..device("alice")
-            }
-        ));
+        assert!(!host.login(3, &Client { password: Some(topic.clone().into()), ..device("alice") }));
     }
     assert_answers(host);
 }
@@ -571,13 +414,7 @@ fn client_on_the_stack(host: &mut Host) {
     let _policy = run(host);
     assert!(host.acl(WRITE, Who::OnStack(ALICE), OWN));
     assert!(!host.acl(WRITE, Who::OnStack(ALICE), OTHERS));
-    host.client(
-        3,
-        &Client {
-            user: None,
-            ..device("alice")
-        },
-    );
+    host.client(3, &Client { user: None, ..device("alice") });
     assert!(!host.acl(WRITE, Who::OnStack(3), OWN));
     host.client(3, &Client::default());
     assert!(!host.acl(WRITE, Who::OnStack(3), OWN));
@@ -590,21 +427,11 @@ fn http_api_on_a_second_thread(host: &mut Host) {
     let policy = Policy::new(&(devices(["alice", "bob"]) + "\n[users.admin]\nroles = [\"api\"]\n"));
     host.run(&library(), &policy.file());
     host.login(ALICE, &device("alice"));
-    host.client(
-        API,
-        &Client {
-            address: None,
-            ..Client::new("http-api", "alice")
-        },
-    );
-    let topic: String = "/api/v1/listeners"
-        .bytes()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    for (command, refused) in [
-        (format!("acl 0 {API} {READ} x{topic}"), 12),
-        (format!("auth 0 {API} x616c696365 x77726f6e67"), 11),
-    ] {
+    host.client(API, &Client { address: None, ..Client::new("http-api", "alice") });
+    let topic: String = "/api/v1/listeners".bytes().map(|byte| format!("{byte:02x}")).collect();
+    for (command, refused) in
+        [(format!("acl 0 {API} {READ} x{topic}"), 12), (format!("auth 0 {API} x616c696365 x77726f6e67"), 11)]
+    {
         assert_eq!(host.ask(&format!("spawn 200 {command}")).value, Some(0));
         for _ in 0..20 {
             assert_access(host);
@@ -616,38 +443,21 @@ fn http_api_on_a_second_thread(host: &mut Host) {
             host.settle();
         }
         let tally = host.ask("join");
-        assert_eq!(
-            tally.lines,
-            [format!("tally {refused} 200")],
-            "alice has no right to the api"
-        );
+        assert_eq!(tally.lines, [format!("tally {refused} 200")], "alice has no right to the api");
     }
     assert!(!host.acl(WRITE, API, OWN), "topic rules do not apply to it");
     assert!(!host.acl(SUBSCRIBE, API, "cmd/demo/+/alice/#"));
-    host.client(
-        API,
-        &Client {
-            address: None,
-            ..Client::new("http-api", "admin")
-        },
-    );
+    host.client(API, &Client { address: None, ..Client::new("http-api", "admin") });
     assert!(host.acl(READ, API, "/api/v1/listeners"));
     assert!(!host.acl(WRITE, API, "/api/v1/listeners"));
     assert!(!host.acl(READ, API, "/metrics"));
 }
 
 fn http_api_id_from_the_network(host: &mut Host) {
-    let policy =
-        Policy::new(&(devices(["alice"]) + "\n[users.http-api]\nroles = [\"device\", \"api\"]\n"));
+    let policy = Policy::new(&(devices(["alice"]) + "\n[users.http-api]\nroles = [\"device\", \"api\"]\n"));
     host.run(&library(), &policy.file());
     for user in ["alice", "http-api"] {
-        assert!(!host.login(
-            3,
-            &Client {
-                password: Some(PASSWORD.to_vec()),
-                ..Client::new("http-api", user)
-            }
-        ));
+        assert!(!host.login(3, &Client { password: Some(PASSWORD.to_vec()), ..Client::new("http-api", user) }));
     }
 }
 
@@ -662,13 +472,7 @@ fn log_topic_subscriber_reenters(host: &mut Host) {
         host.tick();
     }
     let answer = host.ask("sighup 0");
-    assert!(
-        answer
-            .lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("logread "))
-            .all(|rc| rc == "12")
-    );
+    assert!(answer.lines.iter().filter_map(|line| line.strip_prefix("logread ")).all(|rc| rc == "12"));
     host.settle();
     assert_answers(host);
 }
@@ -681,13 +485,7 @@ fn disconnect_before_the_wills_check(host: &mut Host) {
     assert!(host.acl(WRITE, ALICE, OWN), "the will");
     assert!(!host.acl(WRITE, ALICE, OTHERS));
     assert!(host.login(ALICE, &device("alice")));
-    assert!(!host.login(
-        3,
-        &Client {
-            id: Some(b"alice".to_vec()),
-            ..device("bob")
-        }
-    ));
+    assert!(!host.login(3, &Client { id: Some(b"alice".to_vec()), ..device("bob") }));
     host.disconnect(3, 11);
     assert_answers(host);
 }
@@ -695,27 +493,17 @@ fn disconnect_before_the_wills_check(host: &mut Host) {
 /// A kick calls the plugin while the plugin is calling: DISCONNECT, the will, the stored subscriptions.
 fn kick_reenters(host: &mut Host) {
     let policy = run(host);
-    let will = Client {
-        will: Some(OTHERS.into()),
-        subscription: Some("cmd/demo/+/bob/#".into()),
-        ..device("bob")
-    };
+    let will = Client { will: Some(OTHERS.into()), subscription: Some("cmd/demo/+/bob/#".into()), ..device("bob") };
     assert!(host.login(BOB, &will));
     policy.write(&devices(["alice"]));
     assert_eq!(host.reload(), Outcome::InForce);
     for _ in 0..20 {
         let answer = host.tick();
         for line in answer.lines.iter().filter(|line| line.starts_with("kick")) {
-            assert_eq!(
-                line, "kick bob 1",
-                "by id, with its will, and nobody else (S21)"
-            );
+            assert_eq!(line, "kick bob 1", "by id, with its will, and nobody else (S21)");
         }
         for line in &answer.lines {
-            assert!(
-                !line.starts_with("will ") || line == "will 12",
-                "the new policy decides (S15)"
-            );
+            assert!(!line.starts_with("will ") || line == "will 12", "the new policy decides (S15)");
         }
     }
     assert!(!host.acl(WRITE, BOB, OTHERS));
@@ -763,29 +551,9 @@ fn loaded_twice_in_one_scope(host: &mut Host) {
 /// makes the broker free it twice (S21).
 fn sighup_asks_for_every_session_at_once(host: &mut Host) {
     let policy = run(host);
-    host.client(
-        3,
-        &Client {
-            offline: true,
-            ..device("alice")
-        },
-    );
-    host.client(
-        4,
-        &Client {
-            address: None,
-            offline: true,
-            password: None,
-            ..device("bob")
-        },
-    );
-    host.client(
-        5,
-        &Client {
-            offline: true,
-            ..device("removed")
-        },
-    );
+    host.client(3, &Client { offline: true, ..device("alice") });
+    host.client(4, &Client { address: None, offline: true, password: None, ..device("bob") });
+    host.client(5, &Client { offline: true, ..device("removed") });
     policy.write(&devices(["alice", "bob", "carol"]));
     for _ in 0..2 {
         let answers = host.sighup();
@@ -793,10 +561,7 @@ fn sighup_asks_for_every_session_at_once(host: &mut Host) {
         for (client, admitted) in answers {
             // 2.1 has no such flaw, and may be told the truth about who cannot prove itself.
             let certain = client <= 3;
-            assert!(
-                admitted || (host.broker == Broker::V2_1 && !certain),
-                "client {client}"
-            );
+            assert!(admitted || (host.broker == Broker::V2_1 && !certain), "client {client}");
         }
         assert_eq!(host.settle(), Outcome::InForce);
         for (number, name) in [(ALICE, "alice"), (BOB, "bob")] {
@@ -813,12 +578,7 @@ fn sighup_asks_for_every_session_at_once(host: &mut Host) {
 
 fn sighup_with_a_broken_policy_keeps_the_old_one(host: &mut Host) {
     let policy = run(host);
-    for text in [
-        "version = 1\nbogus = true\n",
-        "",
-        "version = 1\n[users.alice]\nroles = [\"none\"]\n",
-        "\u{0}",
-    ] {
+    for text in ["version = 1\nbogus = true\n", "", "version = 1\n[users.alice]\nroles = [\"none\"]\n", "\u{0}"] {
         policy.write(text);
         assert_eq!(host.reload(), Outcome::NotLoaded, "{text:?}");
         assert_answers(host);
@@ -838,11 +598,7 @@ fn sighup_with_the_policy_gone_keeps_the_old_one(host: &mut Host) {
 fn sighup_in_quick_succession(host: &mut Host) {
     let policy = run(host);
     for round in 0..10 {
-        policy.write(&if round % 2 == 0 {
-            devices(["alice", "carol"])
-        } else {
-            devices(["alice", "bob"])
-        });
+        policy.write(&if round % 2 == 0 { devices(["alice", "carol"]) } else { devices(["alice", "bob"]) });
         for _ in 0..3 {
             host.sighup();
             host.tick();
@@ -926,18 +682,48 @@ fn cleanup_and_start_again(host: &mut Host) {
     }
 }
 
+/// A signal that a thread of the plugin takes does not end the broker's wait.
+fn threads_leave_signals_to_the_broker(host: &mut Host) {
+    let policy = run(host);
+    for _ in 0..20 {
+        policy.write(&devices(["alice", "bob"]));
+        host.sighup();
+        for _ in 0..10 {
+            assert_eq!(host.ask("listeners").value, Some(0));
+            host.tick();
+        }
+    }
+}
+
+/// Who may not get in must not be able to fill the memory either.
+fn refusals_do_not_grow_memory(host: &mut Host) {
+    let _policy = run(host);
+    let attempts = if host.under == Under::Valgrind { 500 } else { 40_000 };
+    let mut attempt = |host: &mut Host, number: u32| {
+        let name = format!("{number}-{}", "x".repeat(300));
+        let address = format!("2001:db8::{:x}:{:x}", number >> 16, number & 0xffff);
+        assert!(!host.login(3, &Client { address: Some(address.into()), ..device(&name) }));
+        assert!(!host.acl(WRITE, 3, &name));
+        if number % 100 == 0 {
+            host.tick();
+            host.log.clear();
+        }
+    };
+    // What has a bound is filled first.
+    (0..attempts / 4).for_each(|number| attempt(host, number));
+    let before = host.memory();
+    (attempts / 4..attempts).for_each(|number| attempt(host, number));
+    let grown = host.memory().saturating_sub(before);
+    assert!(grown < 1_000, "{grown} pages");
+    assert_answers(host);
+}
+
 /// With the hook that panics when a client id or a topic is `panic!`.
 fn panic_in_a_callback(host: &mut Host) {
     let policy = Policy::new(&devices(["alice"]));
     host.run(&faulty_library(), &policy.file());
     assert!(host.login(ALICE, &device("alice")));
-    host.client(
-        3,
-        &Client {
-            id: Some(b"panic!".to_vec()),
-            ..device("alice")
-        },
-    );
+    host.client(3, &Client { id: Some(b"panic!".to_vec()), ..device("alice") });
     for _ in 0..3 {
         assert!(!host.auth(3, Some(b"alice"), Some(PASSWORD)));
         assert!(!host.acl(WRITE, 3, OWN));
@@ -947,11 +733,7 @@ fn panic_in_a_callback(host: &mut Host) {
         assert_answers(host);
     }
     host.tick();
-    assert!(
-        host.log.iter().any(|line| line.contains("panic")),
-        "{:#?}",
-        host.log
-    );
+    assert!(host.log.iter().any(|line| line.contains("panic")), "{:#?}", host.log);
     assert_eq!(host.reload(), Outcome::InForce);
     assert_answers(host);
 }

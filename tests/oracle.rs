@@ -1,11 +1,6 @@
 //! libmosquitto decides the same questions as the policy engine: which topics a filter matches, and what is a filter or
 //! a topic name at all. All small cases, and seeded random long ones (`MQTT_ACL_SEED` repeats a run).
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unsafe_code, reason = "libmosquitto is a C library")]
 
 use std::{
@@ -24,26 +19,15 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // SAFETY: loading it runs OpenSSL's initialisation and nothing else.
     let library = unsafe { Library::new("libmosquitto.so.1") };
-    let reason = library
-        .err()
-        .map(|error| format!(" (SKIPPED: {error}; Debian: apt-get install libmosquitto1)"));
+    let reason = library.err().map(|error| format!(" (SKIPPED: {error}; Debian: apt-get install libmosquitto1)"));
     if let Some(reason) = &reason {
         eprintln!("oracle: nothing was compared{reason}");
     }
     let tests: [(&str, fn(&Oracle)); 5] = [
-        (
-            "short_filters_match_the_same_topics",
-            short_filters_match_the_same_topics,
-        ),
-        (
-            "long_filters_match_the_same_topics",
-            long_filters_match_the_same_topics,
-        ),
+        ("short_filters_match_the_same_topics", short_filters_match_the_same_topics),
+        ("long_filters_match_the_same_topics", long_filters_match_the_same_topics),
         ("the_same_texts_are_filters", the_same_texts_are_filters),
-        (
-            "the_same_texts_are_topic_names",
-            the_same_texts_are_topic_names,
-        ),
+        ("the_same_texts_are_topic_names", the_same_texts_are_topic_names),
         ("known_differences", known_differences),
     ];
     let trials = tests.map(|(name, test)| {
@@ -75,12 +59,7 @@ impl Oracle {
         let check_filter = *unsafe { library.get(b"mosquitto_sub_topic_check") }.unwrap();
         // SAFETY: as above.
         let check_name = *unsafe { library.get(b"mosquitto_pub_topic_check") }.unwrap();
-        Self {
-            matches,
-            check_filter,
-            check_name,
-            _library: library,
-        }
+        Self { matches, check_filter, check_name, _library: library }
     }
 
     fn matches(&self, filter: &str, topic: &str) -> bool {
@@ -108,15 +87,9 @@ impl Oracle {
 fn policy(filters: &[String]) -> Policy {
     let mut text = "version = 1\n".to_owned();
     for (number, filter) in filters.iter().enumerate() {
-        writeln!(
-            text,
-            "[users.f{number}]\npublish = ['{filter}']\nsubscribe = ['{filter}']"
-        )
-        .unwrap();
+        writeln!(text, "[users.f{number}]\npublish = ['{filter}']\nsubscribe = ['{filter}']").unwrap();
     }
-    parse(&text, "oracle.toml")
-        .unwrap_or_else(|failure| panic!("{failure:?}"))
-        .policy
+    parse(&text, "oracle.toml").unwrap_or_else(|failure| panic!("{failure:?}")).policy
 }
 
 /// Asks both about every pair; returns how many match.
@@ -125,20 +98,12 @@ fn compare(oracle: &Oracle, filters: &[String], topics: &[String]) -> usize {
     let mut matching = 0;
     for (number, filter) in filters.iter().enumerate() {
         let name = format!("f{number}");
-        let client = Client {
-            user: Some(name.as_bytes()),
-            id: name.as_bytes(),
-        };
+        let client = Client { user: Some(name.as_bytes()), id: name.as_bytes() };
         for topic in topics {
             let expected = oracle.matches(filter, topic);
-            for action in [Action::Publish, Action::Receive, Action::Subscribe]
-                .map(|action| action(topic.as_bytes()))
-            {
+            for action in [Action::Publish, Action::Receive, Action::Subscribe].map(|action| action(topic.as_bytes())) {
                 let allowed = policy.authorize(&client, action).is_allow();
-                assert_eq!(
-                    allowed, expected,
-                    "{filter} {action:?}: allowed, and expected by libmosquitto"
-                );
+                assert_eq!(allowed, expected, "{filter} {action:?}: allowed, and expected by libmosquitto");
             }
             matching += usize::from(expected);
         }
@@ -151,16 +116,8 @@ fn texts(pieces: &[&str], most: usize, separator: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut longest: Vec<Vec<&str>> = vec![Vec::new()];
     for _ in 0..most {
-        longest = longest
-            .iter()
-            .flat_map(|text| pieces.iter().map(|piece| [&text[..], &[*piece]].concat()))
-            .collect();
-        all.extend(
-            longest
-                .iter()
-                .map(|text| text.join(separator))
-                .filter(|text| !text.is_empty()),
-        );
+        longest = longest.iter().flat_map(|text| pieces.iter().map(|piece| [&text[..], &[*piece]].concat())).collect();
+        all.extend(longest.iter().map(|text| text.join(separator)).filter(|text| !text.is_empty()));
     }
     all
 }
@@ -170,34 +127,23 @@ fn short_filters_match_the_same_topics(oracle: &Oracle) {
     filters.retain(|filter| oracle.is_filter(filter));
     let topics = texts(&["", "a", "b", "$a"], 4, "/");
     let matching = compare(oracle, &filters, &topics);
-    println!(
-        "{} filters, {} topics, {matching} matches",
-        filters.len(),
-        topics.len()
-    );
+    println!("{} filters, {} topics, {matching} matches", filters.len(), topics.len());
     assert!(matching > topics.len());
 }
 
 fn long_filters_match_the_same_topics(oracle: &Oracle) {
-    let seed =
-        env::var("MQTT_ACL_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let seed = env::var("MQTT_ACL_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("MQTT_ACL_SEED={seed}");
     let mut random = Rng::with_seed(seed);
     let mut text = |levels: &[&str], least: usize| {
-        (0..random.usize(least..12))
-            .map(|_| levels[random.usize(..levels.len())])
-            .collect::<Vec<_>>()
-            .join("/")
+        (0..random.usize(least..12)).map(|_| levels[random.usize(..levels.len())]).collect::<Vec<_>>().join("/")
     };
     let filters: Vec<_> = (0..500)
         .map(|number| {
-            text(&["a", "a", "b", "+", "+", "", "long level", "ä"], 2)
-                + if number % 2 == 0 { "/#" } else { "" }
+            text(&["a", "a", "b", "+", "+", "", "long level", "ä"], 2) + if number % 2 == 0 { "/#" } else { "" }
         })
         .collect();
-    let topics: Vec<_> = (0..500)
-        .map(|_| text(&["a", "a", "b", "", "long level", "ä"], 2))
-        .collect();
+    let topics: Vec<_> = (0..500).map(|_| text(&["a", "a", "b", "", "long level", "ä"], 2)).collect();
     let matching = compare(oracle, &filters, &topics);
     println!("{matching} matches");
     assert!(matching > filters.len());

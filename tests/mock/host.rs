@@ -1,7 +1,7 @@
 //! The mock host as a Rust test sees it: one child process, spoken to line by line.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -41,29 +41,17 @@ impl Broker {
     fn program(self) -> &'static Path {
         static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
         PROGRAMS[self as usize].get_or_init(|| {
-            let program =
-                Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mock-host-{}", self.name()));
+            let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mock-host-{}", self.name()));
             let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-            let compiler = cc::Build::new()
-                .target(&target)
-                .host(&target)
-                .opt_level(1)
-                .get_compiler();
+            let compiler = cc::Build::new().target(&target).host(&target).opt_level(1).get_compiler();
             let mut command = compiler.to_command();
-            command
-                .args(["-std=gnu11", "-g", "-Wall", "-Wextra", "-rdynamic", "-o"])
-                .arg(&program);
+            command.args(["-std=gnu11", "-g", "-Wall", "-Wextra", "-rdynamic", "-o"]).arg(&program);
             if self == Self::V2_1 {
                 command.arg("-DMOCK_2_1");
             }
-            command
-                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mock/host.c"))
-                .args(["-ldl", "-lpthread"]);
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mock/host.c")).args(["-ldl", "-lpthread"]);
             let status = command.status().unwrap();
-            assert!(
-                status.success(),
-                "the mock host needs a C compiler, mosquitto-dev and libmosquitto-dev"
-            );
+            assert!(status.success(), "the mock host needs a C compiler, mosquitto-dev and libmosquitto-dev");
             program
         })
     }
@@ -171,21 +159,13 @@ impl Host {
                     "--errors-for-leak-kinds=definite,possible",
                 ]);
                 command.args(["--keep-debuginfo=yes", "--num-callers=30"]);
-                command.arg(concat!(
-                    "--suppressions=",
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/tests/mock/valgrind.supp"
-                ));
+                command.arg(concat!("--suppressions=", env!("CARGO_MANIFEST_DIR"), "/tests/mock/valgrind.supp"));
                 command.arg(program);
                 command
             }
         };
         command.arg(Self::patience(under).as_secs().to_string());
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self {
@@ -217,34 +197,18 @@ impl Host {
                 panic!("the host died of `{command:.200}`: {status}; before that: {lines:#?}");
             }
             if let Some(value) = line.strip_prefix("= ") {
-                self.log.extend(
-                    lines
-                        .iter()
-                        .filter_map(|line: &String| line.strip_prefix("log "))
-                        .map(str::to_owned),
-                );
-                return Answer {
-                    value: value.trim_end().parse().ok(),
-                    lines,
-                };
+                self.log.extend(lines.iter().filter_map(|line: &String| line.strip_prefix("log ")).map(str::to_owned));
+                return Answer { value: value.trim_end().parse().ok(), lines };
             }
             assert!(!line.starts_with("violation"), "`{command:.200}`: {line}");
-            lines.push(
-                line.split_whitespace()
-                    .map(readable)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            );
+            lines.push(line.split_whitespace().map(readable).collect::<Vec<_>>().join(" "));
         }
     }
 
     /// Loads the library as the plugin that calls now go to. Plugins of one scope share the broker's callback lists.
     pub(crate) fn load(&mut self, plugin: usize, scope: usize, library: &Path) {
         self.plugin = plugin;
-        let answer = self.ask(&format!(
-            "load {plugin} {scope} {}",
-            word(Some(library.as_os_str().as_encoded_bytes()))
-        ));
+        let answer = self.ask(&format!("load {plugin} {scope} {}", word(Some(library.as_os_str().as_encoded_bytes()))));
         assert_eq!(answer.value, Some(5), "the interface version");
         self.loaded.push(plugin);
     }
@@ -253,11 +217,7 @@ impl Host {
         let options: String = options
             .iter()
             .map(|(key, value)| {
-                format!(
-                    " {} {}",
-                    word(Some(key.as_bytes())),
-                    word(Some(value.as_os_str().as_encoded_bytes()))
-                )
+                format!(" {} {}", word(Some(key.as_bytes())), word(Some(value.as_os_str().as_encoded_bytes())))
             })
             .collect();
         self.ask(&format!("init {}{options}", self.plugin))
@@ -290,11 +250,7 @@ impl Host {
         for client in std::mem::take(&mut self.clients) {
             self.ask(&format!("client {client}"));
         }
-        assert_eq!(
-            self.ask("threads").value,
-            Some(1),
-            "a thread of the plugin outlived it"
-        );
+        assert_eq!(self.ask("threads").value, Some(1), "a thread of the plugin outlived it");
         self.log.clear();
     }
 
@@ -315,61 +271,25 @@ impl Host {
     }
 
     /// Whether this login is let in.
-    pub(crate) fn auth(
-        &mut self,
-        who: impl Into<Who>,
-        user: Option<&[u8]>,
-        password: Option<&[u8]>,
-    ) -> bool {
-        let command = format!(
-            "auth {} {} {} {}",
-            self.plugin,
-            who.into().word(),
-            word(user),
-            word(password)
-        );
+    pub(crate) fn auth(&mut self, who: impl Into<Who>, user: Option<&[u8]>, password: Option<&[u8]>) -> bool {
+        let command = format!("auth {} {} {} {}", self.plugin, who.into().word(), word(user), word(password));
         verdict(self.ask(&command).value, REFUSED_LOGIN)
     }
 
     /// [`Host::auth`] with the password's length told beside it, as 2.1.3 will: bytes after a NUL count.
-    pub(crate) fn auth_with_length(
-        &mut self,
-        who: impl Into<Who>,
-        user: &[u8],
-        password: &[u8],
-    ) -> bool {
+    pub(crate) fn auth_with_length(&mut self, who: impl Into<Who>, user: &[u8], password: &[u8]) -> bool {
         let (user, text) = (word(Some(user)), word(Some(password)));
-        let command = format!(
-            "auth {} {} {user} {text} {}",
-            self.plugin,
-            who.into().word(),
-            password.len()
-        );
+        let command = format!("auth {} {} {user} {text} {}", self.plugin, who.into().word(), password.len());
         verdict(self.ask(&command).value, REFUSED_LOGIN)
     }
 
     /// Whether this access is granted.
-    pub(crate) fn acl(
-        &mut self,
-        access: i32,
-        who: impl Into<Who>,
-        topic: impl AsRef<[u8]>,
-    ) -> bool {
+    pub(crate) fn acl(&mut self, access: i32, who: impl Into<Who>, topic: impl AsRef<[u8]>) -> bool {
         self.acl_of(access, who, Some(topic.as_ref()))
     }
 
-    pub(crate) fn acl_of(
-        &mut self,
-        access: i32,
-        who: impl Into<Who>,
-        topic: Option<&[u8]>,
-    ) -> bool {
-        let command = format!(
-            "acl {} {} {access} {}",
-            self.plugin,
-            who.into().word(),
-            word(topic)
-        );
+    pub(crate) fn acl_of(&mut self, access: i32, who: impl Into<Who>, topic: Option<&[u8]>) -> bool {
+        let command = format!("acl {} {} {access} {}", self.plugin, who.into().word(), word(topic));
         verdict(self.ask(&command).value, REFUSED_ACCESS)
     }
 
@@ -398,24 +318,10 @@ impl Host {
     /// SIGHUP without the TICK that ends it; which client got in, of those that the broker asks about.
     pub(crate) fn sighup(&mut self) -> Vec<(usize, bool)> {
         let answer = self.ask(&format!("sighup {}", self.plugin));
-        let expected = if self.broker == Broker::V2_0 {
-            DEFER
-        } else {
-            SUCCESS
-        };
+        let expected = if self.broker == Broker::V2_0 { DEFER } else { SUCCESS };
         assert_eq!(answer.value, Some(expected), "RELOAD's answer");
-        let asked = answer
-            .lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("reauth ")?.split_once(' '));
-        asked
-            .map(|(client, rc)| {
-                (
-                    client.parse().unwrap(),
-                    verdict(rc.parse().ok(), REFUSED_LOGIN),
-                )
-            })
-            .collect()
+        let asked = answer.lines.iter().filter_map(|line| line.strip_prefix("reauth ")?.split_once(' '));
+        asked.map(|(client, rc)| (client.parse().unwrap(), verdict(rc.parse().ok(), REFUSED_LOGIN))).collect()
     }
 
     /// Ticks until the plugin has told what became of a new policy, which loads on a thread of its own.
@@ -440,14 +346,17 @@ impl Host {
         self.settle()
     }
 
+    /// The process's memory in pages.
+    pub(crate) fn memory(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        statm.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     /// Ends the process; under valgrind this is where leaks show.
     pub(crate) fn finish(mut self) {
         drop(self.input.take());
         let status = self.child.wait().unwrap();
-        assert!(
-            status.success(),
-            "the host ended with {status}; valgrind's findings are above"
-        );
+        assert!(status.success(), "the host ended with {status}; valgrind's findings are above");
     }
 }
 
@@ -486,9 +395,6 @@ fn readable(word: &str) -> String {
         return word.to_owned();
     };
     let nibble = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
-    let bytes = digits
-        .as_bytes()
-        .chunks_exact(2)
-        .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]));
+    let bytes = digits.as_bytes().chunks_exact(2).map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]));
     String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
 }

@@ -9,15 +9,9 @@ use std::{
 
 /// The library under test.
 pub(crate) fn library() -> PathBuf {
-    let path = env::var_os("MQTT_ACL_SO").map_or_else(
-        || target_dir().join("release/libmqtt_acl.so"),
-        PathBuf::from,
-    );
+    let path = env::var_os("MQTT_ACL_SO").map_or_else(|| target_dir().join("release/libmqtt_acl.so"), PathBuf::from);
     fs::canonicalize(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error} (build it with `cargo build --release`, or name one in MQTT_ACL_SO)",
-            path.display()
-        )
+        panic!("{}: {error} (build it with `cargo build --release`, or name one in MQTT_ACL_SO)", path.display())
     })
 }
 
@@ -28,31 +22,17 @@ pub(crate) fn faulty_library() -> PathBuf {
         .get_or_init(|| {
             let folder = target_dir().join("fault");
             let status = Command::new(env!("CARGO"))
-                .args([
-                    "build",
-                    "--quiet",
-                    "--release",
-                    "--lib",
-                    "--features",
-                    "fault-injection",
-                    "--target-dir",
-                ])
+                .args(["build", "--quiet", "--release", "--lib", "--features", "fault-injection", "--target-dir"])
                 .arg(&folder)
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status()
                 .unwrap();
-            assert!(
-                status.success(),
-                "building with the feature fault-injection"
-            );
+            assert!(status.success(), "building with the feature fault-injection");
             folder.join("release/libmqtt_acl.so")
         })
         .clone()
 }
 
 fn target_dir() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
 }

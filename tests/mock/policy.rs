@@ -8,7 +8,8 @@ use std::{
 
 /// What every listed device logs in with: `PASSWORD` under PBKDF2-HMAC-SHA512 with 101 rounds, Mosquitto's own format.
 pub(crate) const PASSWORD: &[u8] = b"secret";
-const HASH: &str = "$7$101$bW9zcXVpdHRvLWFj$nQJpcHZE1Km8USw8eABwtCy8lFqKz5s26m0sNwUep93azRZocxU5TbZ25R0dGKMsOFbhPv3XlT7u5+dGpWZW7Q==";
+const HASH: &str =
+    "$7$101$bW9zcXVpdHRvLWFj$nQJpcHZE1Km8USw8eABwtCy8lFqKz5s26m0sNwUep93azRZocxU5TbZ25R0dGKMsOFbhPv3XlT7u5+dGpWZW7Q==";
 
 const ROLES: &str = r#"version = 1
 
@@ -36,9 +37,7 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) fn missing() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn new(text: &str) -> Self {

@@ -18,18 +18,10 @@ pub(crate) fn calls(host: &mut Host) {
     let random = &mut Rng::with_seed(seed());
     let policy = Policy::new(&devices(USERS));
     host.run(&library(), &policy.file());
-    let mut model = Model {
-        in_force: USERS.into(),
-        loading: None,
-        allowed: 0,
-    };
+    let mut model = Model { in_force: USERS.into(), loading: None, allowed: 0 };
     let mut clients = vec![Client::default(); CLIENTS];
     let mut read = host.log.len();
-    let calls = if host.under == Under::Valgrind {
-        3_000
-    } else {
-        20_000
-    };
+    let calls = if host.under == Under::Valgrind { 3_000 } else { 20_000 };
     for _ in 0..calls {
         let number = random.usize(..CLIENTS);
         match random.u32(..100) {
@@ -39,14 +31,7 @@ pub(crate) fn calls(host: &mut Host) {
             }
             10..25 => login(host, random, &mut model, number, &clients[number]),
             25..90 => access(host, random, &mut model, number, &clients[number]),
-            90..93 => host.disconnect(
-                if random.bool() {
-                    Who::Null
-                } else {
-                    Who::Client(number)
-                },
-                random.i32(..),
-            ),
+            90..93 => host.disconnect(if random.bool() { Who::Null } else { Who::Client(number) }, random.i32(..)),
             93..97 => _ = host.tick(),
             97 => _ = host.ask(&format!("connect 0 {number}")),
             98 => assert_harmless(
@@ -63,29 +48,21 @@ pub(crate) fn calls(host: &mut Host) {
             _ => {}
         }
         for line in &host.log[read..] {
-            if line.contains("mqtt-acl: policy in force")
-                || line.contains("mqtt-acl: policy not loaded")
-            {
+            if line.contains("mqtt-acl: policy in force") || line.contains("mqtt-acl: policy not loaded") {
                 model.settle();
             }
         }
         read = host.log.len();
     }
-    assert!(
-        model.allowed > calls / 20,
-        "too few calls were granted to prove anything: {}",
-        model.allowed
-    );
+    assert!(model.allowed > calls / 20, "too few calls were granted to prove anything: {}", model.allowed);
 }
 
 /// The seed of this run: that of `MQTT_ACL_SEED`, or a new one.
 fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| {
-        let seed = env::var("MQTT_ACL_SEED").map_or_else(
-            |_| fastrand::u64(..),
-            |seed| seed.parse().expect("MQTT_ACL_SEED is a number"),
-        );
+        let seed = env::var("MQTT_ACL_SEED")
+            .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("MQTT_ACL_SEED is a number"));
         println!("random calls: MQTT_ACL_SEED={seed}");
         seed
     })
@@ -110,36 +87,18 @@ impl Model {
 
     /// Checks an answer to a client of `user`, whose request would be granted if the user were listed.
     fn check(&mut self, allowed: bool, user: Option<&[u8]>, granted_if_listed: bool, what: &str) {
-        let right = |users: &Users| {
-            granted_if_listed && users.iter().any(|name| user == Some(name.as_bytes()))
-        };
-        let (old, new) = (
-            right(&self.in_force),
-            right(self.loading.as_ref().unwrap_or(&self.in_force)),
-        );
-        assert!(
-            allowed == old || allowed == new,
-            "allowed: {allowed}; {what}; {self:?}"
-        );
+        let right = |users: &Users| granted_if_listed && users.iter().any(|name| user == Some(name.as_bytes()));
+        let (old, new) = (right(&self.in_force), right(self.loading.as_ref().unwrap_or(&self.in_force)));
+        assert!(allowed == old || allowed == new, "allowed: {allowed}; {what}; {self:?}");
         self.allowed += u32::from(allowed);
     }
 }
 
 fn login(host: &mut Host, random: &mut Rng, model: &mut Model, number: usize, client: &Client) {
-    let password = if random.bool() {
-        Some(PASSWORD.to_vec())
-    } else {
-        text(random)
-    };
+    let password = if random.bool() { Some(PASSWORD.to_vec()) } else { text(random) };
     let allowed = host.auth(number, client.user.as_deref(), password.as_deref());
-    let granted =
-        bound(client) && client.address.is_some() && password.as_deref() == Some(PASSWORD);
-    model.check(
-        allowed,
-        client.user.as_deref(),
-        granted,
-        &format!("login of {client:?} with {password:?}"),
-    );
+    let granted = bound(client) && client.address.is_some() && password.as_deref() == Some(PASSWORD);
+    model.check(allowed, client.user.as_deref(), granted, &format!("login of {client:?} with {password:?}"));
 }
 
 fn access(host: &mut Host, random: &mut Rng, model: &mut Model, number: usize, client: &Client) {
@@ -148,25 +107,13 @@ fn access(host: &mut Host, random: &mut Rng, model: &mut Model, number: usize, c
         1 => (Who::OnStack(number), Some(client)),
         _ => (Who::Client(number), Some(client)),
     };
-    let access = if random.u32(..10) == 0 {
-        random.i32(..)
-    } else {
-        pick(random, &[READ, WRITE, SUBSCRIBE])
-    };
+    let access = if random.u32(..10) == 0 { random.i32(..) } else { pick(random, &[READ, WRITE, SUBSCRIBE]) };
     let topic = topic(random, client.user.as_deref());
     let allowed = host.acl_of(access, who, topic.as_deref());
     if access != UNSUBSCRIBE {
         let user = known.and_then(|client| client.user.as_deref());
-        let granted = known.is_some_and(bound)
-            && topic
-                .as_deref()
-                .is_some_and(|topic| covered(access, user, topic));
-        model.check(
-            allowed,
-            user,
-            granted,
-            &format!("access {access} of {who:?} {client:?} to {topic:?}"),
-        );
+        let granted = known.is_some_and(bound) && topic.as_deref().is_some_and(|topic| covered(access, user, topic));
+        model.check(allowed, user, granted, &format!("access {access} of {who:?} {client:?} to {topic:?}"));
     }
 }
 
@@ -175,19 +122,14 @@ fn bound(client: &Client) -> bool {
     let (Some(id), Some(user)) = (&client.id, &client.user) else {
         return false;
     };
-    id.strip_prefix(&user[..]).is_some_and(|rest| {
-        rest.is_empty() || rest.len() > 1 && rest[0] == b'-' && !rest.contains(&b'/')
-    })
+    id.strip_prefix(&user[..])
+        .is_some_and(|rest| rest.is_empty() || rest.len() > 1 && rest[0] == b'-' && !rest.contains(&b'/'))
 }
 
 /// The rules of the role, for topics that the broker would take.
 fn covered(access: i32, user: Option<&[u8]>, topic: &[u8]) -> bool {
     let levels: Vec<_> = topic.split(|byte| *byte == b'/').collect();
-    let first: &[&[u8]] = if access == WRITE {
-        &[b"dt", b"cmd"]
-    } else {
-        &[b"cmd"]
-    };
+    let first: &[&[u8]] = if access == WRITE { &[b"dt", b"cmd"] } else { &[b"cmd"] };
     [READ, WRITE, SUBSCRIBE].contains(&access)
         && levels.len() > 3
         && first.contains(&levels[0])
@@ -199,10 +141,7 @@ fn covered(access: i32, user: Option<&[u8]>, topic: &[u8]) -> bool {
 /// Writes a new policy, good or bad, and returns who is listed once it has loaded.
 fn edit(random: &mut Rng, policy: &Policy, in_force: &Users) -> Users {
     if random.u32(..4) == 0 {
-        policy.write(pick(
-            random,
-            &["", "version = 1\nbogus = 1\n", "\u{0}", "[users.mallory]\n"],
-        ));
+        policy.write(pick(random, &["", "version = 1\nbogus = 1\n", "\u{0}", "[users.mallory]\n"]));
         return in_force.clone();
     }
     let users: Users = USERS.into_iter().filter(|_| random.u32(..4) > 0).collect();
@@ -211,39 +150,18 @@ fn edit(random: &mut Rng, policy: &Policy, in_force: &Users) -> Users {
 }
 
 fn client(random: &mut Rng) -> Client {
-    let user = if random.u32(..4) > 0 {
-        Some(pick(random, &USERS).into())
-    } else {
-        text(random)
-    };
+    let user = if random.u32(..4) > 0 { Some(pick(random, &USERS).into()) } else { text(random) };
     let id = match random.u32(..8) {
         0 => text(random),
-        1 => user
-            .clone()
-            .map(|user: Vec<u8>| [&user[..], b"-", &text(random).unwrap_or_default()].concat()),
+        1 => user.clone().map(|user: Vec<u8>| [&user[..], b"-", &text(random).unwrap_or_default()].concat()),
         _ => user.clone(),
     };
-    Client {
-        id,
-        user,
-        address: Some(b"192.0.2.7".to_vec()),
-        ..Client::default()
-    }
+    Client { id, user, address: Some(b"192.0.2.7".to_vec()), ..Client::default() }
 }
 
 fn text(random: &mut Rng) -> Option<Vec<u8>> {
-    const TEXTS: [&[u8]; 10] = [
-        b"",
-        b"mallory",
-        b"ALICE",
-        b"alice2",
-        b"$SYS",
-        b"%u",
-        b"http-api",
-        b"alice\xff",
-        b"secre",
-        b"secret ",
-    ];
+    const TEXTS: [&[u8]; 10] =
+        [b"", b"mallory", b"ALICE", b"alice2", b"$SYS", b"%u", b"http-api", b"alice\xff", b"secre", b"secret "];
     match random.u32(..10) {
         0 => None,
         1 => Some((0..random.usize(..300)).map(|_| random.u8(1..)).collect()),
@@ -252,32 +170,15 @@ fn text(random: &mut Rng) -> Option<Vec<u8>> {
 }
 
 fn topic(random: &mut Rng, user: Option<&[u8]>) -> Option<Vec<u8>> {
-    const LEVELS: [&[u8]; 9] = [
-        b"dt", b"cmd", b"demo", b"1", b"+", b"#", b"", b"$SYS", b"\xff",
-    ];
+    const LEVELS: [&[u8]; 9] = [b"dt", b"cmd", b"demo", b"1", b"+", b"#", b"", b"$SYS", b"\xff"];
     match random.u32(..10) {
         0 => text(random),
-        1 => Some(
-            (0..random.usize(1..8))
-                .map(|_| pick(random, &LEVELS))
-                .collect::<Vec<_>>()
-                .join(&b'/'),
-        ),
+        1 => Some((0..random.usize(1..8)).map(|_| pick(random, &LEVELS)).collect::<Vec<_>>().join(&b'/')),
         _ => {
-            let name = if random.u32(..4) > 0 {
-                user.unwrap_or(b"alice")
-            } else {
-                pick(random, &USERS).as_bytes()
-            };
+            let name = if random.u32(..4) > 0 { user.unwrap_or(b"alice") } else { pick(random, &USERS).as_bytes() };
             Some(
-                [
-                    pick(random, &[&b"dt"[..], b"cmd"]),
-                    b"demo",
-                    pick(random, &[&b"1"[..], b"x", b""]),
-                    name,
-                    b"senml",
-                ]
-                .join(&b'/'),
+                [pick(random, &[&b"dt"[..], b"cmd"]), b"demo", pick(random, &[&b"1"[..], b"x", b""]), name, b"senml"]
+                    .join(&b'/'),
             )
         }
     }
