@@ -16,18 +16,14 @@
  *   logtopic P C                as "log_dest topic": each log line asks P whether C may read it ("-" ends it)
  *   spawn COUNT COMMAND         another thread runs COMMAND so often; join reports "tally VALUE TIMES"
  *   cleanup P, unload P
- *   threads                     how many there are
- *   listeners                   how many threads beside the main one would take the broker's signals
  *
  * A client is written as its number; "@N" is a copy on the stack that has only an id and a user name, as the broker
  * makes one for check_retain_source; "-" is NULL. */
 
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -605,11 +601,8 @@ static int do_sighup(char **word)
 
 static int do_raw(char **word)
 {
-	static const char zeros[256];
-	bool null = !strcmp(word[4], "null");
-	char data[sizeof zeros];
-	memcpy(data, zeros, sizeof zeros);
-	return call_as(plugin_of(word[1]), number(word[2]), number(word[3]), null ? NULL : data);
+	char zeros[256] = {0};
+	return call_as(plugin_of(word[1]), number(word[2]), number(word[3]), strcmp(word[4], "null") ? zeros : NULL);
 }
 
 static int do_logtopic(char **word)
@@ -619,43 +612,6 @@ static int do_logtopic(char **word)
 	return 0;
 }
 
-/* What the thread's status says of a field, as a hexadecimal number. */
-static unsigned long long status_of(const char *task, const char *field)
-{
-	char path[300], line[200];
-	unsigned long long value = 0;
-	snprintf(path, sizeof path, "/proc/self/task/%s/status", task);
-	FILE *status = fopen(path, "r");
-	if (!status) return ~0ULL; /* it has ended */
-	while (fgets(line, sizeof line, status))
-		if (!strncmp(line, field, strlen(field))) value = strtoull(line + strlen(field), NULL, 16);
-	fclose(status);
-	return value;
-}
-
-static int count_threads(bool (*counts)(const char *task))
-{
-	int count = 0;
-	DIR *tasks = opendir("/proc/self/task");
-	if (!tasks) die("cannot read", "/proc/self/task");
-	for (struct dirent *task; (task = readdir(tasks));) count += *task->d_name != '.' && counts(task->d_name);
-	closedir(tasks);
-	return count;
-}
-
-static bool any(const char *task) { (void)task; return true; }
-
-static bool listens(const char *task)
-{
-	static const int signals[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-	unsigned long long blocked = status_of(task, "SigBlk:"), all = 0;
-	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) all |= 1ULL << (signals[i] - 1);
-	return atoi(task) != getpid() && (blocked & all) != all;
-}
-
-static int do_threads(char **word) { (void)word; return count_threads(any); }
-static int do_listeners(char **word) { (void)word; return count_threads(listens); }
-
 static const struct {
 	const char *name;
 	int (*run)(char **);
@@ -664,7 +620,7 @@ static const struct {
 	{"load", do_load, 4}, {"version", do_version, 2}, {"init", do_init, 2}, {"cleanup", do_cleanup, 2}, {"unload", do_unload, 2},
 	{"client", do_client, 2}, {"auth", do_auth, 5}, {"acl", do_acl, 5}, {"connect", do_connect, 3}, {"offline", do_offline, 3},
 	{"disconnect", do_disconnect, 4}, {"reload", do_reload, 2}, {"tick", do_tick, 2}, {"sighup", do_sighup, 2}, {"raw", do_raw, 5},
-	{"logtopic", do_logtopic, 3}, {"threads", do_threads, 1}, {"listeners", do_listeners, 1},
+	{"logtopic", do_logtopic, 3},
 };
 
 static int command(char *line)
