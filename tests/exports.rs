@@ -22,7 +22,7 @@ const PERMITTED: [&str; 7] = [
     "ld-linux-aarch64.so.1",
 ];
 /// Only the fault hook says this.
-const HOOK: &[u8] = b"fault injection";
+const HOOK: &[u8] = b"injected";
 
 #[test]
 fn three_symbols_are_exported() {

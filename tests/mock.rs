@@ -127,9 +127,14 @@ fn device(name: &str) -> Client {
 fn run(host: &mut Host) -> Policy {
     let policy = Policy::new(&devices(["alice", "bob"]));
     host.run(&library(), &policy.file());
+    host.tick();
+    log_in(host);
+    policy
+}
+
+fn log_in(host: &mut Host) {
     assert!(host.login(ALICE, &device("alice")));
     assert!(host.login(BOB, &device("bob")));
-    policy
 }
 
 /// The usual answers, asked for after something unusual.
@@ -449,17 +454,18 @@ fn http_api_on_a_second_thread(host: &mut Host) {
     assert!(!host.acl(WRITE, API, OWN), "topic rules do not apply to it");
     assert!(!host.acl(SUBSCRIBE, API, "cmd/demo/+/alice/#"));
     host.client(API, &Client { address: None, ..Client::new("http-api", "admin") });
-    assert!(host.acl(READ, API, "/api/v1/listeners"));
+    assert_eq!(host.acl(READ, API, "/api/v1/listeners"), host.broker == Broker::V2_1, "2.0 has no such listener");
     assert!(!host.acl(WRITE, API, "/api/v1/listeners"));
     assert!(!host.acl(READ, API, "/metrics"));
 }
 
 fn http_api_id_from_the_network(host: &mut Host) {
-    let policy = Policy::new(&(devices(["alice"]) + "\n[users.http-api]\nroles = [\"device\", \"api\"]\n"));
+    let any_id = devices(["alice"]) + "client_id = [\"*\"]\n";
+    let policy = Policy::new(&any_id);
     host.run(&library(), &policy.file());
-    for user in ["alice", "http-api"] {
-        assert!(!host.login(3, &Client { password: Some(PASSWORD.to_vec()), ..Client::new("http-api", user) }));
-    }
+    assert!(host.login(3, &Client { id: Some(b"anything".to_vec()), ..device("alice") }));
+    assert!(!host.login(3, &Client { id: Some(b"http-api".to_vec()), ..device("alice") }));
+    assert!(!host.acl(WRITE, 3, OWN));
 }
 
 fn log_topic_subscriber_reenters(host: &mut Host) {
@@ -635,9 +641,13 @@ fn removed_user_is_refused_after_reload(host: &mut Host) {
 
 /// 2.0.11 with per_listener_settings never ticks, so nothing ends the pass that follows RELOAD (S21, S23).
 fn host_that_never_ticks(host: &mut Host) {
-    let policy = run(host);
-    assert_answers(host);
-    host.sighup();
+    let policy = Policy::new(&devices(["alice", "bob"]));
+    host.run(&library(), &policy.file());
+    log_in(host);
+    let restored = 4;
+    host.client(restored, &Client { address: None, offline: true, ..Client::new("removed", "removed") });
+    let answers = host.sighup();
+    assert!(host.broker == Broker::V2_1 || answers.contains(&(restored, true)), "never refuse an offline session");
     assert!(!host.auth(ALICE, Some(b"alice"), Some(b"wrong")));
     assert!(!host.auth(ALICE, Some(b"alice"), None));
     assert!(!host.auth(ALICE, None, None));
@@ -715,7 +725,8 @@ fn refusals_do_not_grow_memory(host: &mut Host) {
     let before = host.memory();
     (attempts / 4..attempts).for_each(|number| attempt(host, number));
     let grown = host.memory().saturating_sub(before);
-    assert!(grown < 800, "{grown} pages");
+    // Valgrind keeps what is freed for a while.
+    assert!(grown < 800 || host.under == Under::Valgrind, "{grown} pages");
     assert_answers(host);
 }
 
