@@ -15,6 +15,8 @@ use libloading::Library;
 use libtest_mimic::{Arguments, Trial};
 use mqtt_acl_policy::{Action, Client, Policy, is_topic_name, parse};
 
+type Test = fn(&Oracle);
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // SAFETY: loading it runs OpenSSL's initialisation and nothing else.
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
     if let Some(reason) = &reason {
         eprintln!("oracle: nothing was compared{reason}");
     }
-    let tests: [(&str, fn(&Oracle)); 5] = [
+    let tests: [(&str, Test); 5] = [
         ("short_filters_match_the_same_topics", short_filters_match_the_same_topics),
         ("long_filters_match_the_same_topics", long_filters_match_the_same_topics),
         ("the_same_texts_are_filters", the_same_texts_are_filters),
