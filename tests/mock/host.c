@@ -313,15 +313,20 @@ BROKER int mosquitto_set_username(struct mosquitto *client, const char *username
 	return MOSQ_ERR_SUCCESS;
 }
 
+static void close_connection(mosquitto_plugin_id_t *plugin, struct mosquitto *client, bool with_will)
+{
+	client->online = false;
+	disconnect(plugin, client, -1);
+	if (with_will && client->will) emit("will %d", acl_check(plugin, client, MOSQ_ACL_WRITE, client->will));
+}
+
 /* As in the broker, all this happens before the kick returns: the plugin is called while it calls. */
 static int kick(struct mosquitto *client, bool with_will)
 {
 	if (!client->online) return MOSQ_ERR_SUCCESS;
-	client->online = false;
 	for (int p = 0; p < PLUGINS; p++) {
 		if (!plugins[p].callback_count) continue;
-		disconnect(&plugins[p], client, -1);
-		if (with_will && client->will) emit("will %d", acl_check(&plugins[p], client, MOSQ_ACL_WRITE, client->will));
+		close_connection(&plugins[p], client, with_will);
 		if (client->subscription) emit("resubscribe %d", acl_check(&plugins[p], client, MOSQ_ACL_SUBSCRIBE, client->subscription));
 	}
 	return MOSQ_ERR_SUCCESS;
@@ -592,9 +597,7 @@ static int do_sighup(char **word)
 		if (!clients[c].id) continue;
 		int answer = basic_auth(plugin, &clients[c], clients[c].username, clients[c].password, 0);
 		emit("reauth %d %d", c, answer);
-		if (answer == MOSQ_ERR_SUCCESS) continue;
-		disconnect(plugin, &clients[c], -1);
-		clients[c].online = false;
+		if (answer != MOSQ_ERR_SUCCESS) close_connection(plugin, &clients[c], false);
 	}
 	return rc;
 }
