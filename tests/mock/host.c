@@ -11,7 +11,8 @@
  *   auth P C USER PASS [LEN]    BASIC_AUTH; LEN is the length that 2.1.3 will tell
  *   acl P C ACCESS TOPIC [PAYLOAD QOS RETAIN]
  *   connect P C, offline P C, disconnect P C REASON, reload P, tick P
- *   sighup P                    RELOAD, then BASIC_AUTH for every session ("reauth C RC"), as every broker does
+ *   sighup P                    RELOAD, then BASIC_AUTH for every session ("reauth C RC"), as every broker does; with
+ *                               "allow_anonymous false", which drops those without a user name unasked
  *   raw P EVENT NUMBER null|zero   the callback registered for EVENT, told NUMBER, with no data or with zeros
  *   logtopic P C                as "log_dest topic": each log line asks P whether C may read it ("-" ends it)
  *   spawn COUNT COMMAND         another thread runs COMMAND so often; join reports "tally VALUE TIMES"
@@ -274,10 +275,19 @@ BROKER int mosquitto_callback_unregister(mosquitto_plugin_id_t *plugin, int even
 static mosquitto_plugin_id_t *log_plugin;
 static struct mosquitto *log_reader;
 
-BROKER void mosquitto_log_printf(int level, const char *format, ...)
+/* A line that the broker logs is a message to whoever subscribed to the log. */
+static void to_log_topic(const char *topic)
 {
 	static int depth;
-	char line[1000], topic[40];
+	if (!log_plugin || depth == 10) return;
+	if (++depth == 10) emit("violation the log feeds itself");
+	emit("logread %d", acl_check(log_plugin, log_reader, MOSQ_ACL_READ, topic));
+	depth--;
+}
+
+BROKER void mosquitto_log_printf(int level, const char *format, ...)
+{
+	char line[1000];
 	va_list args;
 
 	va_start(args, format);
@@ -285,12 +295,7 @@ BROKER void mosquitto_log_printf(int level, const char *format, ...)
 	va_end(args);
 	on_main_thread("mosquitto_log_printf");
 	emit("log %d %s", level, hex(line));
-	if (log_plugin && depth < 10) {
-		if (++depth == 10) emit("violation the log feeds itself");
-		snprintf(topic, sizeof topic, "$SYS/broker/log/%c", level == MOSQ_LOG_ERR ? 'E' : level == MOSQ_LOG_WARNING ? 'W' : 'N');
-		emit("logread %d", acl_check(log_plugin, log_reader, MOSQ_ACL_READ, topic));
-		depth--;
-	}
+	to_log_topic(level == MOSQ_LOG_ERR ? "$SYS/broker/log/E" : level == MOSQ_LOG_WARNING ? "$SYS/broker/log/W" : "$SYS/broker/log/N");
 }
 
 BROKER const char *mosquitto_client_id(const struct mosquitto *client) { return client ? client->id : NULL; }
@@ -316,6 +321,7 @@ BROKER int mosquitto_set_username(struct mosquitto *client, const char *username
 static void close_connection(mosquitto_plugin_id_t *plugin, struct mosquitto *client, bool with_will)
 {
 	client->online = false;
+	to_log_topic("$SYS/broker/log/N");
 	disconnect(plugin, client, -1);
 	if (with_will && client->will) emit("will %d", acl_check(plugin, client, MOSQ_ACL_WRITE, client->will));
 }
@@ -595,9 +601,12 @@ static int do_sighup(char **word)
 	int rc = reload(plugin);
 	for (int c = 0; c < CLIENTS; c++) {
 		if (!clients[c].id) continue;
-		int answer = basic_auth(plugin, &clients[c], clients[c].username, clients[c].password, 0);
-		emit("reauth %d %d", c, answer);
-		if (answer != MOSQ_ERR_SUCCESS) close_connection(plugin, &clients[c], false);
+		if (clients[c].username) {
+			int answer = basic_auth(plugin, &clients[c], clients[c].username, clients[c].password, 0);
+			emit("reauth %d %d", c, answer);
+			if (answer == MOSQ_ERR_SUCCESS) continue;
+		}
+		close_connection(plugin, &clients[c], false);
 	}
 	return rc;
 }
