@@ -37,7 +37,9 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) fn missing() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        // Whatever the umask is: others may not write here.
+        let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+        Self { folder }
     }
 
     pub(crate) fn new(text: &str) -> Self {
@@ -50,7 +52,6 @@ impl Policy {
     pub(crate) fn write(&self, text: &str) {
         let new = self.folder.path().join("new");
         fs::write(&new, text).unwrap();
-        // Whatever the umask is: others may not write it, the broker's user may read it.
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(&new, self.file()).unwrap();
     }
