@@ -44,9 +44,9 @@ fn generate() -> Result<(), String> {
         .header_contents("mosquitto.h", HEADERS)
         .clang_args(include.iter().map(|folder| format!("-I{}", folder.display())))
         .allowlist_type("mosquitto_evt_(acl_check|basic_auth|disconnect|reload|tick)")
-        .allowlist_type("mosquitto_opt|mosquitto_plugin_event|mosquitto_plugin_id_t|mosq_err_t")
+        .allowlist_type("mosquitto_opt|mosquitto_plugin_event|mosquitto_protocol|mosquitto_plugin_id_t|mosq_err_t")
         .allowlist_type("MOSQ_FUNC_generic_callback")
-        .allowlist_function("mosquitto_(callback_(un)?register|client_(address|id|username)|log_printf)")
+        .allowlist_function("mosquitto_(callback_(un)?register|client_(address|id|protocol|username)|log_printf)")
         .allowlist_var("MOSQ_(ACL|LOG)_.*|MOSQ_PLUGIN_VERSION")
         .prepend_enum_name(false)
         .layout_tests(false);

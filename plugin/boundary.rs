@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Callback, Level, text};
-use crate::event::{AclCheck, BasicAuth, Disconnect};
+use crate::event::{AclCheck, BasicAuth};
 use crate::options::Options;
 use crate::plugin::Plugin;
 use crate::sys;
@@ -68,13 +68,10 @@ unsafe extern "C" fn on_tick(_: c_int, _: *mut c_void, userdata: *mut c_void) ->
     })
 }
 
-unsafe extern "C" fn on_disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+unsafe extern "C" fn on_disconnect(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
     guard("DISCONNECT", Answer::SUCCESS, || {
         // SAFETY: the broker passes what was registered with this callback.
-        let plugin = unsafe { plugin(userdata) }?;
-        // SAFETY: the broker passes this event's data, valid until the callback returns.
-        let event = unsafe { Disconnect::view(plugin.broker(), data) }?;
-        plugin.disconnect(&event);
+        unsafe { plugin(userdata) }?.disconnect();
         Some(Answer::SUCCESS)
     })
 }

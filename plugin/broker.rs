@@ -34,6 +34,7 @@ type CallbackUnregister = unsafe extern "C" fn(
     *const c_void,
 ) -> c_int;
 type ClientText = unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char;
+type ClientNumber = unsafe extern "C" fn(*const sys::mosquitto) -> c_int;
 type LogPrintf = unsafe extern "C" fn(c_int, *const c_char, ...);
 /// 2.1 only: identifier, plugin name, plugin version.
 type PluginSetInfo = unsafe extern "C" fn(*mut sys::mosquitto_plugin_id_t, *const c_char, *const c_char) -> c_int;
@@ -44,6 +45,7 @@ fn signatures() {
     let _: CallbackRegister = sys::mosquitto_callback_register;
     let _: CallbackUnregister = sys::mosquitto_callback_unregister;
     let _: [ClientText; 3] = [sys::mosquitto_client_address, sys::mosquitto_client_id, sys::mosquitto_client_username];
+    let _: ClientNumber = sys::mosquitto_client_protocol;
     let _: LogPrintf = sys::mosquitto_log_printf;
 }
 
@@ -54,6 +56,7 @@ pub(crate) struct Broker {
     callback_unregister: CallbackUnregister,
     client_address: ClientText,
     client_id: ClientText,
+    client_protocol: ClientNumber,
     client_username: ClientText,
     log_printf: LogPrintf,
     plugin_set_info: Option<PluginSetInfo>,
@@ -96,6 +99,7 @@ impl Broker {
                 callback_unregister: needed!(c"mosquitto_callback_unregister"),
                 client_address: needed!(c"mosquitto_client_address"),
                 client_id: needed!(c"mosquitto_client_id"),
+                client_protocol: needed!(c"mosquitto_client_protocol"),
                 client_username: needed!(c"mosquitto_client_username"),
                 log_printf: needed!(c"mosquitto_log_printf"),
                 plugin_set_info: function!(c"mosquitto_plugin_set_info"),
@@ -174,6 +178,16 @@ impl Broker {
         let pointer = unsafe { (self.client_id)(client.as_ptr()) };
         // SAFETY: the broker's copy, which ends with NUL and lives as long as the client.
         unsafe { text(pointer) }
+    }
+
+    /// Whether the client came over a WebSocket.
+    ///
+    /// # Safety
+    /// The client is valid during the call.
+    pub(crate) unsafe fn is_websocket(&self, client: NonNull<sys::mosquitto>) -> bool {
+        // SAFETY: by this function's contract.
+        let protocol = unsafe { (self.client_protocol)(client.as_ptr()) };
+        u32::try_from(protocol) == Ok(sys::mp_websockets)
     }
 
     /// The user name; none for an anonymous client.

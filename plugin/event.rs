@@ -23,8 +23,11 @@ pub(crate) struct Client<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BasicAuth<'a> {
     pub(crate) client: Client<'a>,
-    /// Up to the first NUL; brokers before 2.1.3 tell no length.
+    /// Up to the first NUL.
     pub(crate) password: Option<&'a [u8]>,
+    /// Whether the client's password goes on after that NUL. Only 2.1.3 and newer tell.
+    pub(crate) is_cut: bool,
+    pub(crate) is_websocket: bool,
 }
 
 /// Somebody wants to do something with a topic.
@@ -34,12 +37,6 @@ pub(crate) struct AclCheck<'a> {
     /// A topic name or, for SUBSCRIBE and UNSUBSCRIBE, the filter as the client wrote it.
     pub(crate) topic: &'a [u8],
     pub(crate) access: Access,
-}
-
-/// A connection ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Disconnect<'a> {
-    pub(crate) client: Client<'a>,
 }
 
 /// What with a topic.
@@ -79,7 +76,15 @@ impl<'a> BasicAuth<'a> {
         let username = unsafe { text(event.username) };
         // SAFETY: as above.
         let password = unsafe { text(event.password) };
-        Some(Self { client: Client { username, ..client }, password })
+        // Its length is a `uint16_t` where older headers have `future2`, which older brokers fill with zeros.
+        // SAFETY: within the struct; see the assertions in `sys`.
+        let length = unsafe { data.cast::<u8>().add(sys::PASSWORD_LEN) }.cast::<u16>();
+        // SAFETY: initialised by every version, and aligned, for the offset is even and the struct is.
+        let told = unsafe { length.read() };
+        let is_cut = told != 0 && password.is_none_or(|password| password.len() != usize::from(told));
+        // SAFETY: not null, or there would be no view of it, and as valid as the event that points to it.
+        let is_websocket = NonNull::new(event.client).is_some_and(|client| unsafe { broker.is_websocket(client) });
+        Some(Self { client: Client { username, ..client }, password, is_cut, is_websocket })
     }
 }
 
@@ -95,19 +100,6 @@ impl<'a> AclCheck<'a> {
         // SAFETY: a NUL-terminated text that outlives the event.
         let topic = unsafe { text(event.topic) }?;
         Some(Self { client, topic, access: Access::of(event.access)? })
-    }
-}
-
-impl<'a> Disconnect<'a> {
-    /// # Safety
-    /// The data is null or what the broker passes with `MOSQ_EVT_DISCONNECT`, valid for `'a`.
-    pub(crate) unsafe fn view(broker: &Broker, data: *mut c_void) -> Option<Self> {
-        let data = NonNull::new(data.cast::<sys::mosquitto_evt_disconnect>())?;
-        // SAFETY: by this function's contract. Of its fields 2.0 sets only the client and the reason.
-        let client = unsafe { data.as_ref() }.client;
-        // SAFETY: the client is as valid as the event that points to it.
-        let client = unsafe { Client::view(broker, client) }?;
-        Some(Self { client })
     }
 }
 

@@ -1,35 +1,31 @@
 //! The thread that reads policies, so that the broker's only thread never does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use mqtt_acl_policy::{Failure, Policy, Trust, load};
+use mqtt_acl_policy::{Failure, Policy, Problem, Trust, load};
 
 use crate::signals::spawn_without_signals;
 
-/// What came of a load: a policy to put in force and its warnings, or why there is none, as log lines.
+/// What came of a load: a policy to put in force, or why there is none; and the problems, errors or warnings.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Policy { policy: Arc<Policy>, warnings: Vec<String> },
-    Failure { summary: String, problems: Vec<String> },
+    Policy { policy: Arc<Policy>, problems: Vec<Problem> },
+    Failure { summary: String, problems: Vec<Problem> },
 }
 
 impl Outcome {
     pub(crate) fn of(result: Result<mqtt_acl_policy::Loaded, Failure>) -> Self {
         match result {
-            Ok(loaded) => Self::Policy {
-                policy: Arc::new(loaded.policy),
-                warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
-            },
+            Ok(loaded) => Self::Policy { policy: Arc::new(loaded.policy), problems: loaded.warnings },
             Err(failure) => {
-                let problems = match &failure {
-                    Failure::Invalid(problems) => problems.iter().map(ToString::to_string).collect(),
-                    _ => Vec::new(),
-                };
-                Self::Failure { summary: failure.to_string(), problems }
+                let summary = failure.to_string();
+                let problems = if let Failure::Invalid(problems) = failure { problems } else { Vec::new() };
+                Self::Failure { summary, problems }
             }
         }
     }
@@ -111,15 +107,22 @@ fn run(path: &std::path::Path, mut in_force: Arc<Policy>, queue: &Receiver<Reque
         if waiting.filter(|request| matches!(request, Request::Load)).count() == 0 {
             continue;
         }
-        let loaded = load(path, &Trust::process()).map(|mut loaded| {
+        // A panic must not end the thread: there would never be a new policy again.
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            let mut loaded = load(path, &Trust::process())?;
             loaded.policy.inherit(&in_force);
-            loaded
-        });
-        let outcome = Outcome::of(loaded);
+            Ok(loaded)
+        }));
+        let outcome = loaded.map_or_else(
+            |_| Outcome::Failure { summary: "a panic while it was read".into(), problems: Vec::new() },
+            Outcome::of,
+        );
         if let Outcome::Policy { policy, .. } = &outcome {
             in_force = Arc::clone(policy);
         }
-        *shared.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        let unread = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner).replace(outcome);
         shared.ready.store(true, Ordering::Release);
+        // Outside the lock, which TICK may wait for.
+        drop(unread);
     }
 }

@@ -1,17 +1,19 @@
 //! One loaded instance of the plugin: the policy in force, and what it answers to the broker's events.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, Failure, HTTP_API, Policy, Trust, load};
+use mqtt_acl_policy::{
+    self as policy, Action, Decision, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity, Trust, load,
+};
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Level};
-use crate::event::{Access, AclCheck, BasicAuth, Client, Disconnect};
+use crate::event::{Access, AclCheck, BasicAuth, Client};
 use crate::journal::Journal;
 use crate::loader::{Loader, Outcome};
 use crate::options::Options;
@@ -25,26 +27,19 @@ pub(crate) struct Plugin {
     path: PathBuf,
     policy: ArcSwap<Policy>,
     loader: Loader,
-    started: Instant,
     /// Whether this broker ever ticks; 2.0.11 with `per_listener_settings` does not (S23).
     ticked: AtomicBool,
+    /// Where it does not: when that was last doubted, at the first callback and at each RELOAD.
+    doubted: Mutex<Option<Instant>>,
     told_never_ticks: AtomicBool,
-    pass: AtomicU8,
-    /// Whether the last answer in a possible pass was no: the broker then tells at once that this session ends.
-    refused_in_pass: AtomicBool,
+    /// Whether there ever was a RELOAD.
+    reloaded: AtomicBool,
+    /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
+    in_pass: AtomicBool,
 }
 
-/// Where the broker stands in re-authenticating every session, as it does at once after RELOAD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Pass {
-    /// It is not at it.
-    No,
-    /// It is: the next TICK ends it, and no CONNECT is read before.
-    Certain,
-    /// It may be: where no TICK tells, a BASIC_AUTH can be a CONNECT as well.
-    Possible,
-}
+/// Without a TICK, how long after RELOAD a new policy waits: the pass takes less, and must not see it.
+const PASS: Duration = Duration::from_secs(1);
 
 impl Plugin {
     /// Reads the policy and starts the thread that will read it again. `None`, and a log that says why, where the policy
@@ -65,15 +60,16 @@ impl Plugin {
                 );
                 Arc::new(Policy::deny_all())
             }
-            (Outcome::Policy { policy, warnings }, None) => {
-                announce(&journal, &path, &policy, &warnings);
+            (Outcome::Policy { policy, problems }, None) => {
+                announce(&journal, &path, &policy, &problems);
                 policy
             }
             (Outcome::Failure { summary, problems }, None) => {
-                for problem in problems {
-                    journal.say(Level::Error, &problem);
-                }
-                journal.say(Level::Error, &format!("the broker does not start: {}: {summary}", path.display()));
+                tell(&journal, &problems);
+                journal.say(
+                    Level::Error,
+                    &format!("the broker does not start: {}: {summary}", OneLine(&path.to_string_lossy())),
+                );
                 return None;
             }
         };
@@ -91,11 +87,11 @@ impl Plugin {
             path,
             policy: ArcSwap::new(policy),
             loader,
-            started: Instant::now(),
             ticked: AtomicBool::new(false),
+            doubted: Mutex::default(),
             told_never_ticks: AtomicBool::new(false),
-            pass: AtomicU8::new(Pass::No as u8),
-            refused_in_pass: AtomicBool::new(false),
+            reloaded: AtomicBool::new(false),
+            in_pass: AtomicBool::new(false),
         })
     }
 
@@ -108,8 +104,13 @@ impl Plugin {
         let Some(id) = event.client.id else { return Answer::AUTH };
         inject_fault(&[id]);
         let http = self.is_http_caller(&event.client);
-        if !http && self.belongs_to_pass(&event.client) {
+        if !http && self.belongs_to_pass(event) {
             return Answer::SUCCESS;
+        }
+        self.do_without_tick();
+        if event.is_cut {
+            self.journal.refusal(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
+            return Answer::AUTH;
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
@@ -128,7 +129,7 @@ impl Plugin {
     pub(crate) fn acl_check(&self, event: &AclCheck<'_>) -> Answer {
         let Some(id) = event.client.id else { return Answer::ACL_DENIED };
         inject_fault(&[id, event.topic]);
-        self.outside_pass();
+        self.do_without_tick();
         let action = match event.access {
             Access::Read if self.is_http_caller(&event.client) => Action::Api(event.topic),
             Access::Read => Action::Receive(event.topic),
@@ -157,72 +158,71 @@ impl Plugin {
     /// RELOAD: somebody sent SIGHUP. The pass that follows is answered by the policy in force; the new one is read
     /// meanwhile (S20).
     pub(crate) fn reload(&self) {
-        let ticks = self.ticked.load(Ordering::Relaxed);
-        self.set_pass(if ticks { Pass::Certain } else { Pass::Possible });
+        self.reloaded.store(true, Ordering::Relaxed);
+        self.in_pass.store(self.ticked.load(Ordering::Relaxed), Ordering::Relaxed);
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.loader.request();
     }
 
     /// TICK: the end of the pass, and the moment to put a new policy in force.
     pub(crate) fn tick(&self) {
         self.ticked.store(true, Ordering::Relaxed);
-        self.set_pass(Pass::No);
+        self.in_pass.store(false, Ordering::Relaxed);
         self.swap();
         self.journal.flush();
     }
 
-    /// DISCONNECT: of use only where nothing ticks. A session that was refused amid the pass has an id and does not end
-    /// it; a CONNECT that was refused has none yet on the broker that this is about, 2.0.11.
-    pub(crate) fn disconnect(&self, event: &Disconnect<'_>) {
-        let refused = self.refused_in_pass.swap(false, Ordering::Relaxed);
-        if !(refused && event.client.id.is_some()) {
-            self.outside_pass();
-        }
+    /// DISCONNECT: of use only where nothing ticks.
+    pub(crate) fn disconnect(&self) {
+        self.do_without_tick();
     }
 
-    /// Whether this is a session that is checked again rather than a CONNECT. It stays as it is: refusing an offline one
-    /// makes 2.0 free it twice (S21), and what it may do is asked at every message.
-    fn belongs_to_pass(&self, client: &Client<'_>) -> bool {
-        match self.pass() {
-            Pass::Certain => true,
-            // Only a session that never connected to this broker has no address: it was restored from disk.
-            Pass::Possible => client.address.is_none(),
-            Pass::No => {
-                self.outside_pass();
-                false
-            }
-        }
+    /// Whether this certainly is a session that is checked again, not a CONNECT. It stays as it is: refusing an offline
+    /// one makes 2.0 free it twice (S21), and what it may do is asked at every message.
+    fn belongs_to_pass(&self, event: &BasicAuth<'_>) -> bool {
+        // The loop serves WebSockets between the pass and TICK, so theirs can be a CONNECT.
+        let in_pass = self.in_pass.load(Ordering::Relaxed) && !event.is_websocket;
+        // Where nothing ticks, only this is certain: 2.0 takes no connection whose address it cannot tell, unless over a
+        // WebSocket, so a session without one never connected to this broker. It was restored from disk.
+        let restored = || {
+            event.client.address.is_none()
+                && !event.is_websocket
+                && !self.broker.is_2_1()
+                && !self.ticked.load(Ordering::Relaxed)
+                && self.reloaded.load(Ordering::Relaxed)
+        };
+        in_pass || restored()
     }
 
-    /// A callback that is not part of the pass. Where nothing ticks, this has to do for it (S23).
-    fn outside_pass(&self) {
+    /// What TICK would do, where nothing ticks (S23). Called at every event, which may be a part of the pass.
+    fn do_without_tick(&self) {
         if self.ticked.load(Ordering::Relaxed) {
             return;
         }
-        self.set_pass(Pass::No);
-        if self.started.elapsed() > Duration::from_secs(1) {
-            if !self.told_never_ticks.swap(true, Ordering::Relaxed) {
-                let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the \
-                            next event after SIGHUP";
-                self.journal.say(Level::Warning, line);
-            }
-            self.swap();
-            self.journal.flush();
+        let doubted = *self.doubted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        if doubted.elapsed() < PASS {
+            return;
         }
+        if !self.told_never_ticks.swap(true, Ordering::Relaxed) {
+            let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the \
+                        first event a second after SIGHUP";
+            self.journal.say(Level::Warning, line);
+        }
+        self.swap();
+        self.journal.flush();
     }
 
     /// Puts a policy in force that the loader has ready, or says why there is none.
     fn swap(&self) {
         match self.loader.outcome() {
             None => {}
-            Some(Outcome::Policy { policy, warnings }) => {
-                announce(&self.journal, &self.path, &policy, &warnings);
+            Some(Outcome::Policy { policy, problems }) => {
+                announce(&self.journal, &self.path, &policy, &problems);
                 let old = self.policy.swap(policy);
                 self.loader.free(old);
             }
             Some(Outcome::Failure { summary, problems }) => {
-                for problem in problems {
-                    self.journal.say(Level::Error, &problem);
-                }
+                tell(&self.journal, &problems);
                 self.journal.say(Level::Error, &format!("policy not loaded, the one in force stays: {summary}"));
             }
         }
@@ -232,24 +232,17 @@ impl Plugin {
     fn is_http_caller(&self, client: &Client<'_>) -> bool {
         self.broker.is_2_1() && client.address.is_none() && client.id == Some(HTTP_API.as_bytes())
     }
+}
 
-    fn pass(&self) -> Pass {
-        match self.pass.load(Ordering::Relaxed) {
-            pass if pass == Pass::Certain as u8 => Pass::Certain,
-            pass if pass == Pass::Possible as u8 => Pass::Possible,
-            _ => Pass::No,
-        }
-    }
-
-    fn set_pass(&self, pass: Pass) {
-        self.pass.store(pass as u8, Ordering::Relaxed);
+fn tell(journal: &Journal, problems: &[Problem]) {
+    for problem in problems {
+        let level = if problem.severity == Severity::Error { Level::Error } else { Level::Warning };
+        journal.say(level, &problem.to_string());
     }
 }
 
-fn announce(journal: &Journal, path: &std::path::Path, policy: &Policy, warnings: &[String]) {
-    for warning in warnings {
-        journal.say(Level::Warning, warning);
-    }
+fn announce(journal: &Journal, path: &Path, policy: &Policy, problems: &[Problem]) {
+    tell(journal, problems);
     let size = policy.size();
     journal.say(
         Level::Notice,

@@ -2,7 +2,13 @@
 //!
 //! Stock 2.0.11, 2.0.21 and 2.1.2 lay these structs out alike; the assertions make sure that the headers at hand do too.
 
-#[expect(dead_code, non_camel_case_types, unreachable_pub, reason = "generated code keeps the names of C")]
+#[expect(
+    dead_code,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    reason = "generated code keeps the names of C"
+)]
 mod bindings {
     include!(concat!(env!("OUT_DIR"), "/mosquitto.rs"));
 }
@@ -14,8 +20,9 @@ pub(crate) use bindings::{
     MOSQ_ERR_INVAL, MOSQ_ERR_PLUGIN_DEFER, MOSQ_ERR_SUCCESS, MOSQ_EVT_ACL_CHECK, MOSQ_EVT_BASIC_AUTH,
     MOSQ_EVT_DISCONNECT, MOSQ_EVT_RELOAD, MOSQ_EVT_TICK, MOSQ_FUNC_generic_callback, MOSQ_LOG_ERR, MOSQ_LOG_NOTICE,
     MOSQ_LOG_WARNING, MOSQ_PLUGIN_VERSION, mosquitto, mosquitto_callback_register, mosquitto_callback_unregister,
-    mosquitto_client_address, mosquitto_client_id, mosquitto_client_username, mosquitto_evt_acl_check,
-    mosquitto_evt_basic_auth, mosquitto_evt_disconnect, mosquitto_log_printf, mosquitto_opt, mosquitto_plugin_id_t,
+    mosquitto_client_address, mosquitto_client_id, mosquitto_client_protocol, mosquitto_client_username,
+    mosquitto_evt_acl_check, mosquitto_evt_basic_auth, mosquitto_log_printf, mosquitto_opt, mosquitto_plugin_id_t,
+    mp_websockets,
 };
 
 const _: () = {
@@ -26,17 +33,19 @@ const _: () = {
     assert!(MOSQ_ACL_READ == 1 && MOSQ_ACL_WRITE == 2 && MOSQ_ACL_SUBSCRIBE == 4 && MOSQ_ACL_UNSUBSCRIBE == 8);
 };
 
+/// Where 2.1.3 and newer put the length of the password in `mosquitto_evt_basic_auth`.
+pub(crate) const PASSWORD_LEN: usize = offset_of!(mosquitto_evt_basic_auth, password) + size_of::<*mut u8>();
+
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     assert!(size_of::<mosquitto_evt_basic_auth>() == 64);
     assert!(offset_of!(mosquitto_evt_basic_auth, client) == 8);
     assert!(offset_of!(mosquitto_evt_basic_auth, username) == 16);
     assert!(offset_of!(mosquitto_evt_basic_auth, password) == 24);
+    assert!(PASSWORD_LEN == 32);
     assert!(size_of::<mosquitto_evt_acl_check>() == 88);
     assert!(offset_of!(mosquitto_evt_acl_check, client) == 8);
     assert!(offset_of!(mosquitto_evt_acl_check, topic) == 16);
     assert!(offset_of!(mosquitto_evt_acl_check, access) == 40);
-    assert!(size_of::<mosquitto_evt_disconnect>() == 56);
-    assert!(offset_of!(mosquitto_evt_disconnect, client) == 8);
     assert!(size_of::<mosquitto_opt>() == 16);
 };
