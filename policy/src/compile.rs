@@ -444,6 +444,7 @@ impl Compiler<'_> {
             self.policy.users.iter().filter(|(_, user)| user.credential.is_some()).map(|(name, _)| name.clone());
         self.policy.decoys = Decoys::new(names.step_by(step).collect());
         self.policy.digests = DigestKey::new();
+        self.policy.longest_name = self.policy.users.keys().map(|name| name.len()).max().unwrap_or(0);
         self.policy
     }
 }

@@ -28,6 +28,8 @@ pub struct Policy {
     pub(crate) digests: DigestKey,
     /// Users in no particular order, of which an unknown name borrows one's password check.
     pub(crate) decoys: Decoys,
+    /// The length of the longest user name.
+    pub(crate) longest_name: usize,
 }
 
 /// The index of a rule set.
@@ -170,6 +172,7 @@ impl Policy {
             scenarios: Vec::new(),
             digests: DigestKey::new(),
             decoys: Decoys::default(),
+            longest_name: 0,
         }
     }
 
@@ -263,8 +266,10 @@ impl Policy {
 
     /// A listed user's name, and that name followed by `-`, belong to that user alone (S4, S5).
     fn not_foreign(&self, client: &Client<'_>) -> Result<(), Refusal> {
-        let names = (0..client.id.len()).filter(|at| client.id.get(*at) == Some(&b'-')).chain([client.id.len()]);
-        for name in names.filter_map(|end| client.id.get(..end)) {
+        // What is longer than every name is none: an id of 65,535 dashes must cost no more than one of twenty.
+        let ends =
+            (0..=client.id.len().min(self.longest_name)).filter(|at| client.id.get(*at).is_none_or(|b| *b == b'-'));
+        for name in ends.filter_map(|end| client.id.get(..end)) {
             if client.user != Some(name) && self.users.contains_key(name) {
                 return Err(Refusal::ForeignClientId);
             }
