@@ -528,14 +528,16 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
 fn foreign_name<'n>(pattern: &Pattern, user: &str, names: &[&'n str]) -> Option<&'n str> {
     let (text, open) = pattern.text_for(user)?;
     let is_other = |name: &&'n str| *name != user;
-    // The pattern lies within another's `name-*`, or is another's name.
-    let within = text.match_indices('-').map(|(at, _)| at).chain((!open).then_some(text.len()));
-    for end in within {
-        let known =
-            text.get(..end).and_then(|name| names.binary_search(&name).ok()).and_then(|at| names.get(at).copied());
-        if let Some(name) = known.filter(is_other) {
-            return Some(name);
-        }
+    // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
+    // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
+    let owner = text
+        .match_indices('-')
+        .map(|(at, _)| at)
+        .chain((!open).then_some(text.len()))
+        .rev()
+        .find_map(|end| names.binary_search(&text.get(..end)?).ok());
+    if let Some(name) = owner.and_then(|at| names.get(at)).filter(|name| is_other(name)) {
+        return Some(name);
     }
     if !open {
         return None;

@@ -264,17 +264,19 @@ impl Policy {
         }
     }
 
-    /// A listed user's name, and that name followed by `-`, belong to that user alone (S4, S5).
+    /// A listed user's name, and that name followed by `-`, belong to that user alone (S4, S5); where several names fit,
+    /// to the longest of them: `dev-1` is the user `dev-1`'s, not `dev`'s.
     fn not_foreign(&self, client: &Client<'_>) -> Result<(), Refusal> {
         // What is longer than every name is none: an id of 65,535 dashes must cost no more than one of twenty.
-        let ends =
-            (0..=client.id.len().min(self.longest_name)).filter(|at| client.id.get(*at).is_none_or(|b| *b == b'-'));
-        for name in ends.filter_map(|end| client.id.get(..end)) {
-            if client.user != Some(name) && self.users.contains_key(name) {
-                return Err(Refusal::ForeignClientId);
-            }
+        let owner = (0..=client.id.len().min(self.longest_name))
+            .rev()
+            .filter(|end| client.id.get(*end).is_none_or(|b| *b == b'-'))
+            .filter_map(|end| client.id.get(..end))
+            .find(|name| self.users.contains_key(*name));
+        match owner {
+            Some(owner) if client.user != Some(owner) => Err(Refusal::ForeignClientId),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn topic(
