@@ -209,20 +209,30 @@ impl RuleTree {
         found
     }
 
-    /// Visits every rule of this kind that has a topic in common with the filter.
+    /// Visits every rule of this kind that has a topic in common with the filter, looking at so many nodes at most.
     pub(crate) fn meet<'m, B>(
         &'m self,
         filter: &'m [Level<'m>],
         names: Names<'m>,
         kind: Kind,
+        most: usize,
         mut visit: impl FnMut(Meeting<'m>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let wanted = kind.bit();
         let reserved = filter.first().is_some_and(|level| level.is_reserved());
-        // Each entry is a node and its depth, which is the filter's level that comes next, until that is `#`.
-        let mut stack: Vec<(NodeId, usize)> = vec![(ROOT, 0)];
-        while let Some((id, depth)) = stack.pop() {
-            let Some(node) = self.node(id).filter(|node| node.has(wanted)) else { continue };
+        // Each entry is a node and its depth, which is the filter's level that comes next, until that is `#`; and whether
+        // the literals after it in its parent's list are meant too, which may be many.
+        let mut stack: Vec<(NodeId, usize, bool)> = vec![(ROOT, 0, false)];
+        for _ in 0..most {
+            let Some((id, depth, siblings)) = stack.pop() else { break };
+            let Some(node) = self.node(id) else { continue };
+            if siblings && node.next_literal != 0 {
+                stack.push((node.next_literal, depth, true));
+            }
+            let hidden = siblings && depth == 1 && matches!(&node.edge, Edge::Literal(text) if is_reserved(text));
+            if hidden || !node.has(wanted) {
+                continue;
+            }
             let level = match filter.get(depth) {
                 None if filter.last() == Some(&Level::Rest) => Some(Level::Rest),
                 level => level.copied(),
@@ -240,7 +250,7 @@ impl RuleTree {
             let Some(level) = level else { continue };
             let mut follow = |child: NodeId| {
                 if child != 0 {
-                    stack.push((child, depth + 1));
+                    stack.push((child, depth + 1, false));
                 }
             };
             if let Level::Literal(text) = level {
@@ -263,12 +273,8 @@ impl RuleTree {
             if names.client_level().is_some() {
                 follow(node.client);
             }
-            let mut child = node.first_literal;
-            while let Some(literal) = self.node(child).filter(|_| child != 0) {
-                if !(id == ROOT && matches!(&literal.edge, Edge::Literal(text) if is_reserved(text))) {
-                    follow(child);
-                }
-                child = literal.next_literal;
+            if node.first_literal != 0 {
+                stack.push((node.first_literal, depth + 1, true));
             }
         }
         ControlFlow::Continue(())
@@ -502,7 +508,7 @@ mod tests {
         let tree = tree(&[rule]);
         let filter = topic::Filter::parse(filter.as_bytes()).unwrap();
         let mut found = Vec::new();
-        let _ = tree.meet::<()>(filter.levels(), names(), Kind::AllowSubscribe, |meeting| {
+        let _ = tree.meet::<()>(filter.levels(), names(), Kind::AllowSubscribe, usize::MAX, |meeting| {
             let texts: Vec<_> = meeting
                 .common()
                 .iter()

@@ -302,11 +302,13 @@ impl Policy {
     }
 
     fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
+        /// How much of a tree is searched only to word a refusal: a client may send thousands of filters in one packet.
+        const FOR_WORDS: usize = 2048;
         let Subscription { group, filter } = Subscription::parse(text)?;
         let filter = filter.levels();
         let granting = || self.each(sets).filter(|set| group.is_none_or(|group| set.admits_group(group)));
         if let Some(rule) = matcher::cover(granting().map(|set| &set.tree), filter, &names, Kind::AllowSubscribe) {
-            match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe) {
+            match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe, usize::MAX) {
                 None => return Ok(Grant::Rule(rule)),
                 // A part is denied; a role with `overlap` may still grant the rest.
                 Some(deny) => return self.overlap(sets, group, filter, names).ok_or(Refusal::Rule(deny)),
@@ -315,11 +317,11 @@ impl Policy {
         if let Some(grant) = self.overlap(sets, group, filter, names) {
             return Ok(grant);
         }
-        if let Some(rule) = self.first_meeting(granting(), filter, names, Kind::AllowSubscribe) {
+        if let Some(rule) = self.first_meeting(granting(), filter, names, Kind::AllowSubscribe, FOR_WORDS) {
             return Err(Refusal::PartlyGranted(rule));
         }
-        let elsewhere =
-            group.is_some() && self.first_meeting(self.each(sets), filter, names, Kind::AllowSubscribe).is_some();
+        let elsewhere = group.is_some()
+            && self.first_meeting(self.each(sets), filter, names, Kind::AllowSubscribe, FOR_WORDS).is_some();
         Err(if elsewhere { Refusal::ShareGroup } else { Refusal::NoRule })
     }
 
@@ -332,7 +334,7 @@ impl Policy {
         let denies = || self.each(sets).map(|set| &set.tree).filter(|tree| tree.has(Kind::DenySubscribe));
         let denied = denies().next().is_some();
         self.each(sets).filter(|set| set.overlap).find_map(|set| {
-            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, |meeting| {
+            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
                 if denied && matcher::cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
                     return ControlFlow::Continue(());
                 }
@@ -348,9 +350,10 @@ impl Policy {
         filter: &[Level<'_>],
         names: Names<'_>,
         kind: Kind,
+        most: usize,
     ) -> Option<RuleId> {
         sets.find_map(|set| {
-            set.tree.meet(filter, names, kind, |meeting| ControlFlow::Break(meeting.rule)).break_value()
+            set.tree.meet(filter, names, kind, most, |meeting| ControlFlow::Break(meeting.rule)).break_value()
         })
     }
 
