@@ -193,12 +193,10 @@ impl Compiler<'_> {
             match self.roles.get(&name) {
                 Some((id, _)) => ids.push(*id),
                 None => {
-                    let nearest = self.roles.keys().min_by_key(|known| strsim::damerau_levenshtein(known, &name));
+                    let nearest = self.problems.nearest(&name, self.roles.keys().map(String::as_str), |_| 2);
                     let remedy = match nearest {
-                        Some(known) if strsim::damerau_levenshtein(known, &name) <= 2 => {
-                            format!("did you mean `{}`?", Escaped(known.as_bytes()))
-                        }
-                        _ => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
+                        Some(known) => format!("did you mean `{}`?", Escaped(known.as_bytes())),
+                        None => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
                     };
                     self.problems
                         .error(place, format!("role `{}` is not defined ({remedy})", Escaped(name.as_bytes())));

@@ -381,13 +381,8 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, key: &Key<'_>, name: &str, what: impl Display, known: &[&str]) {
-        let nearest = known
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(name, known), known))
-            .min()
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
-        let remedy = match nearest {
-            Some((_, known)) => format!("did you mean `{known}`?"),
+        let remedy = match self.problems.nearest(name, known.iter().copied(), |known| 1 + known.len() / 4) {
+            Some(known) => format!("did you mean `{known}`?"),
             None => format!("known are `{}`", known.join("`, `")),
         };
         let place = self.place(&key.span());
