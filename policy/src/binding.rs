@@ -8,7 +8,7 @@ use crate::template::is_usable;
 /// A pattern of client ids or of user names, as the policy writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pattern {
-    /// `*` alone: anything.
+    /// `*` alone: anything but nothing at all.
     Any,
     Text {
         parts: Box<[Part]>,
@@ -91,7 +91,7 @@ impl Pattern {
 
     /// Whether the id is one that this pattern gives the user.
     pub(crate) fn fits(&self, id: &[u8], user: Option<&[u8]>) -> bool {
-        let Self::Text { parts, open } = self else { return true };
+        let Self::Text { parts, open } = self else { return !id.is_empty() };
         let mut rest = id;
         for part in parts {
             let wanted = match part {

@@ -26,8 +26,9 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
         places: Vec::new(),
         user_places: HashMap::new(),
         weak: None,
+        is_whole: documents.iter().all(|(_, document)| !document.is_broken),
     };
-    if documents.first().is_some_and(|(_, document)| document.version.is_none()) {
+    if documents.first().is_some_and(|(_, document)| document.version.is_none() && !document.is_broken) {
         compiler
             .problems
             .error(Place::whole(main), "the version of the language is missing (write `version = 1` at the top)");
@@ -70,6 +71,8 @@ struct Compiler<'p> {
     user_places: HashMap<String, Place>,
     /// The first weak password string, and how many there are.
     weak: Option<(Place, String, usize)>,
+    /// Whether every file could be read. If not, a role that is missing may well be in the one that could not.
+    is_whole: bool,
 }
 
 struct SetPlaces {
@@ -192,6 +195,7 @@ impl Compiler<'_> {
         for Located { value: name, place } in names {
             match self.roles.get(&name) {
                 Some((id, _)) => ids.push(*id),
+                None if !self.is_whole => {}
                 None => {
                     let nearest = self.problems.nearest(&name, self.roles.keys().map(String::as_str), |_| 2);
                     let remedy = match nearest {

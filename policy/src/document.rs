@@ -35,6 +35,8 @@ pub(crate) struct Document {
     pub(crate) tests: Vec<TestTable>,
     /// Whether it says anything at all; a file of blanks and comments does not.
     pub(crate) is_empty: bool,
+    /// Whether it could not be read, so that what it says is not known.
+    pub(crate) is_broken: bool,
 }
 
 /// The keys that roles, users and `[anonymous]` have in common.
@@ -86,6 +88,11 @@ const RULE_KEYS: &[&str] =
 const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
 
 impl Document {
+    /// What stands for a file that cannot be read.
+    pub(crate) fn broken() -> Self {
+        Self { is_broken: true, ..Self::default() }
+    }
+
     /// Reads a file's text.
     pub(crate) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Self {
         let mut reader = Reader { file, lines: Lines::of(text), problems };
@@ -97,7 +104,7 @@ impl Document {
         }
         if !errors.is_empty() {
             // What recovery makes of a broken file would only raise problems that are none.
-            return Self::default();
+            return Self::broken();
         }
         reader.document(table.get_ref())
     }
@@ -410,6 +417,8 @@ impl<'t> Lines<'t> {
         let number = self.starts.partition_point(|start| *start <= offset);
         let start = number.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
         let before = self.text.get(start..offset).unwrap_or_default();
+        // No editor counts the mark that some begin a file with.
+        let before = before.strip_prefix('\u{feff}').unwrap_or(before);
         Place {
             file: Arc::clone(file),
             line: u32::try_from(number).unwrap_or(u32::MAX),

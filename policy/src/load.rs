@@ -259,9 +259,10 @@ impl<'t> Loader<'t> {
             return Err(io::Error::other("it is not a file"));
         }
         self.trusts(path, &resolved, &metadata);
-        let Some(text) = self.text(path, &mut file)? else { return Ok(()) };
-        let document = Document::read(&text, path, &mut self.problems);
-        drop(text);
+        let document = match self.text(path, &mut file)? {
+            Some(text) => Document::read(&text, path, &mut self.problems),
+            None => Document::broken(),
+        };
         if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| user.password.is_some()) {
             self.problems
                 .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
@@ -297,6 +298,7 @@ impl<'t> Loader<'t> {
         for path in paths {
             let path: Arc<Path> = Arc::from(path);
             if let Err(error) = self.file(&path, includers) {
+                self.documents.push((Arc::clone(&path), Document::broken()));
                 self.problems.error(
                     place.clone(),
                     format!("`{}` cannot be included: {error}", Escaped(path.as_os_str().as_bytes())),
