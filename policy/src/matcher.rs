@@ -102,6 +102,10 @@ impl Node {
     fn has(&self, kinds: u8) -> bool {
         self.kinds & kinds != 0
     }
+
+    fn is_empty_level(&self) -> bool {
+        matches!(&self.edge, Edge::Literal(text) if text.is_empty())
+    }
 }
 
 /// The rules of one rule set.
@@ -237,12 +241,14 @@ impl RuleTree {
                 None if filter.last() == Some(&Level::Rest) => Some(Level::Rest),
                 level => level.copied(),
             };
-            if !(reserved && id == ROOT) {
+            // Where all that the two have in common at this level is the empty topic, they have nothing there.
+            let is_empty = depth == 1 && (node.is_empty_level() || filter.first() == Some(&Level::Literal(b"")));
+            if !(reserved && id == ROOT || is_empty && level.is_none()) {
                 if let Some(rule) = node.rest.of(kind) {
                     visit(Meeting { rule, tree: self, node: id, rest: true, filter, names })?;
                 }
             }
-            if id != ROOT && matches!(level, None | Some(Level::Rest)) {
+            if id != ROOT && !is_empty && matches!(level, None | Some(Level::Rest)) {
                 if let Some(rule) = node.exact.of(kind) {
                     visit(Meeting { rule, tree: self, node: id, rest: false, filter, names })?;
                 }
@@ -455,8 +461,8 @@ pub(crate) fn cover<'t>(
             }
             Level::Rest => {
                 let mut last = None;
-                // The empty topic does not exist, so `#` alone begins one level down.
-                if depth == 0 {
+                // The empty topic does not exist, so `#` and `/#` begin one level down.
+                if matches!(filter, [Level::Rest] | [Level::Literal(b""), Level::Rest]) {
                     active = plus(&active);
                 }
                 while !active.is_empty() {

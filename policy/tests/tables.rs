@@ -196,7 +196,9 @@ fn s12_a_name_stands_for_one_whole_level() {
             list(&[rule])
         ))
     };
-    let rows: [(&str, &[u8], &[u8], &[u8], bool); 46] = [
+    // The rule; the user name, the client id; the topic, and whether it fits.
+    type Bytes = &'static [u8];
+    let rows: &[(&str, Bytes, Bytes, Bytes, bool)] = &[
         ("%u", b"u", b"i1", b"u", true),
         ("%u", b"u", b"i1", b"u/", false),
         ("%u", b"u", b"i1", b"v", false),
@@ -244,7 +246,7 @@ fn s12_a_name_stands_for_one_whole_level() {
         ("%u/%c", b"u", b"u", b"u/u", true),
         ("%c/%u", b"u", b"i1", b"u/i1", false),
     ];
-    for (rule, user, id, topic, expected) in rows {
+    for &(rule, user, id, topic, expected) in rows {
         let both = policy(rule);
         let client = Client { user: Some(user), id };
         // An empty name is admitted by nothing, not even by `*`.
@@ -409,6 +411,17 @@ fn s10_containment_and_overlap() {
         (&["+/%u", "%u/+"], &[], "x/u", true, true),
         (&["a/%c"], &[], "a/u", true, true),
         (&["a/%c"], &[], "a/+", false, true),
+        // The empty topic does not exist, so it keeps nothing from being contained, and is nothing to have in common.
+        (&["+/+/#"], &[], "/#", true, true),
+        (&["/+/#"], &[], "/#", true, true),
+        (&["/+"], &[], "/#", false, true),
+        (&["+"], &[], "/#", false, false),
+        (&["/#"], &[], "+", false, false),
+        (&["/#"], &[], "+/#", false, true),
+        (&["#"], &["+"], "/#", true, true),
+        (&["#"], &["/#"], "+", true, true),
+        (&["#"], &["/#"], "+/#", false, true),
+        (&["#"], &["/"], "/#", false, true),
         // Holes.
         (&["#"], &["a"], "#", false, true),
         (&["#"], &["a"], "+", false, true),

@@ -110,6 +110,37 @@ impl Reference {
         group.is_none() && topics.iter().any(|topic| readable(&overlapping, topic, sets))
     }
 
+    /// Whether some listed user's patterns, `*` apart, admit an id that is another's (S5), tried out.
+    pub(crate) fn ids_collide(&self) -> bool {
+        let names: Vec<&str> = self.table("users").map(|(name, _)| name).collect();
+        names.iter().any(|name| {
+            let user = Some(name.as_bytes());
+            let sets = self.sets(&Client { user, id: b"" }).unwrap_or_default();
+            let mut patterns: Vec<_> = sets.iter().flat_map(|set| set.texts("client_id")).collect();
+            if !sets.iter().any(|set| set.0.contains_key("client_id")) {
+                patterns = vec!["%u", "%u-*"];
+            }
+            patterns.retain(|pattern| *pattern != "*");
+            let texts = patterns.iter().map(|pattern| pattern.trim_end_matches('*').replace("%u", name));
+            let stems: Vec<String> = names.iter().map(|name| (*name).to_owned()).chain(texts).collect();
+            let tails = ["", "-", "z", "-z"];
+            let mut ids =
+                stems.iter().flat_map(|stem| tails.iter().map(move |tail| format!("{stem}{tail}").into_bytes()));
+            ids.any(|id| {
+                patterns.iter().any(|pattern| pattern_fits(pattern, &id, user))
+                    && self.owner(&id).is_some_and(|owner| Some(owner) != user)
+            })
+        })
+    }
+
+    /// Whose id it is: of the listed names that are the id, or the id up to a `-`, the longest (S5).
+    fn owner(&self, id: &[u8]) -> Option<&[u8]> {
+        self.table("users")
+            .map(|(name, _)| name.as_bytes())
+            .filter(|name| id.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest[0] == b'-'))
+            .max_by_key(|name| name.len())
+    }
+
     /// Whether the client id is one of the client's (S4, S5).
     fn is_bound(&self, client: &Client<'_>, sets: &[Set<'_>]) -> bool {
         let id = client.id;
@@ -120,13 +151,7 @@ impl Reference {
         if is_auto_id(id) {
             return sets.iter().all(|set| set.flag("auto_id") != Some(false));
         }
-        // Of the listed names that are the id, or the id up to a `-`, the longest owns it.
-        let owner = self
-            .table("users")
-            .map(|(name, _)| name.as_bytes())
-            .filter(|name| id.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest[0] == b'-'))
-            .max_by_key(|name| name.len());
-        if owner.is_some() && owner != client.user {
+        if self.owner(id).is_some_and(|owner| Some(owner) != client.user) {
             return false;
         }
         let naming: Vec<_> = sets.iter().filter(|set| set.0.contains_key("client_id")).collect();
