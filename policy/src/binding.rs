@@ -50,7 +50,7 @@ impl Pattern {
     /// What is wrong with it, as the tail of a problem's text.
     pub(crate) fn user_name(text: &str) -> Result<Self, String> {
         match Self::parse(text)? {
-            Self::Text { parts, .. } if parts.contains(&Part::User) => {
+            pattern if pattern.names_user() => {
                 Err("`%u` has no meaning in a pattern of user names (write the name, with `*` at its end for any that begin so)".into())
             }
             pattern => Ok(pattern),
@@ -87,6 +87,10 @@ impl Pattern {
             }
         }
         Ok(Self::Text { parts: parts.into(), open })
+    }
+
+    pub(crate) fn names_user(&self) -> bool {
+        matches!(self, Self::Text { parts, .. } if parts.contains(&Part::User))
     }
 
     /// Whether the id is one that this pattern gives the user.

@@ -105,11 +105,11 @@ impl Compiler<'_> {
     }
 
     fn match_block(&mut self, block: MatchTable) {
-        let MatchTable { place, username, roles, unlisted } = block;
-        if username.is_empty() {
+        let MatchTable { place, username, roles, unlisted, is_broken } = block;
+        if username.is_empty() && !is_broken {
             self.problems.error(place.clone(), "`[[match]]` needs a `username` (write `username = \"dev*\"`)");
         }
-        if roles.is_empty() {
+        if roles.is_empty() && !is_broken {
             self.problems.error(place, "`[[match]]` needs `roles`, for it adds them to the users that fit");
         }
         let mut names = Vec::new();
@@ -197,7 +197,7 @@ impl Compiler<'_> {
                 Some((id, _)) => ids.push(*id),
                 None if !self.is_whole => {}
                 None => {
-                    let nearest = self.problems.nearest(&name, self.roles.keys().map(String::as_str), |_| 2);
+                    let nearest = self.problems.nearest(&name, self.roles.keys().map(String::as_str));
                     let remedy = match nearest {
                         Some(known) => format!("did you mean `{}`?", Escaped(known.as_bytes())),
                         None => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
@@ -254,7 +254,13 @@ impl Compiler<'_> {
                     let text = "an empty `client_id` admits no client id (leave the key out for `%u` and `%u-*`)";
                     self.problems.error(list.place.clone(), text);
                 }
-                let (patterns, places) = self.patterns(list.value).into_iter().unzip();
+                let patterns = self.patterns(list.value);
+                for (_, place) in
+                    patterns.iter().filter(|(pattern, _)| holder == Holder::Anonymous && pattern.names_user())
+                {
+                    self.problems.error(place.clone(), "an anonymous client has no user name for `%u`");
+                }
+                let (patterns, places) = patterns.into_iter().unzip();
                 (Some(patterns), places)
             }
             None => (None, Vec::new()),
@@ -391,9 +397,16 @@ impl Compiler<'_> {
 
     fn tests(&mut self, tests: Vec<TestTable>) {
         for test in tests {
-            let TestTable { place, user, anonymous, client_id, can, cannot } = test;
-            if user.is_some() == anonymous {
+            let TestTable { place, user, anonymous, client_id, can, cannot, is_broken } = test;
+            if user.is_some() == anonymous && !is_broken {
                 self.problems.error(place, "`[[test]]` needs either `user = \"...\"` or `anonymous = true`");
+                continue;
+            }
+            if can.is_empty() && cannot.is_empty() && !is_broken {
+                self.problems.error(
+                    place,
+                    "`[[test]]` expects nothing (write `can = { publish = [\"...\"] }` or `cannot = ...`)",
+                );
                 continue;
             }
             let mut expectations: Vec<_> = can
@@ -404,13 +417,6 @@ impl Compiler<'_> {
                     self.is_possible(&deed, &place).then_some(Expectation { place, can, deed })
                 })
                 .collect();
-            if expectations.is_empty() {
-                self.problems.error(
-                    place,
-                    "`[[test]]` expects nothing (write `can = { publish = [\"...\"] }` or `cannot = ...`)",
-                );
-                continue;
-            }
             // TOML's tables come sorted by their keys; a person reads down the file.
             expectations.sort_by(|a, b| a.place.cmp(&b.place));
             let (user, client_id) = (user.map(|user| user.value.into()), client_id.map(|id| id.value.into()));
@@ -435,8 +441,11 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Policy {
         if let Some((place, weakness, count)) = self.weak.take() {
-            let others =
-                if count > 1 { format!("; and {} more password strings are weak", count - 1) } else { String::new() };
+            let others = match count {
+                0 | 1 => String::new(),
+                2 => "; and 1 more password string is weak".to_owned(),
+                _ => format!("; and {} more password strings are weak", count - 1),
+            };
             self.problems.warning(place, format!("{weakness}{others}"));
         }
         /// More would not make the mixture of password strings any truer.

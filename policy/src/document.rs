@@ -71,6 +71,8 @@ pub(crate) struct MatchTable {
     pub(crate) username: Vec<Text>,
     pub(crate) roles: Vec<Text>,
     pub(crate) unlisted: Option<Place>,
+    /// Whether something in it could not be read, so that what it lacks may be just that.
+    pub(crate) is_broken: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,8 @@ pub(crate) struct TestTable {
     pub(crate) client_id: Option<Text>,
     pub(crate) can: Vec<Located<Deed>>,
     pub(crate) cannot: Vec<Located<Deed>>,
+    /// Whether something in it could not be read.
+    pub(crate) is_broken: bool,
 }
 
 const RULE_KEYS: &[&str] =
@@ -232,7 +236,8 @@ impl Reader<'_> {
     }
 
     fn match_block(&mut self, table: &DeTable<'_>, place: Place) -> MatchTable {
-        let mut block = MatchTable { place, username: Vec::new(), roles: Vec::new(), unlisted: None };
+        let before = self.problems.errors();
+        let mut block = MatchTable { place, username: Vec::new(), roles: Vec::new(), unlisted: None, is_broken: false };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "username" => block.username = self.one_or_more(value, "username"),
@@ -241,12 +246,21 @@ impl Reader<'_> {
                 other => self.unknown(key, other, "`[[match]]`", &["username", "roles", "unlisted"]),
             }
         }
+        block.is_broken = self.problems.errors() > before;
         block
     }
 
     fn test_block(&mut self, table: &DeTable<'_>, place: Place) -> TestTable {
-        let mut test =
-            TestTable { place, user: None, anonymous: false, client_id: None, can: Vec::new(), cannot: Vec::new() };
+        let before = self.problems.errors();
+        let mut test = TestTable {
+            place,
+            user: None,
+            anonymous: false,
+            client_id: None,
+            can: Vec::new(),
+            cannot: Vec::new(),
+            is_broken: false,
+        };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "user" => test.user = self.text(value, "user"),
@@ -257,6 +271,7 @@ impl Reader<'_> {
                 other => self.unknown(key, other, "`[[test]]`", &["user", "anonymous", "client_id", "can", "cannot"]),
             }
         }
+        test.is_broken = self.problems.errors() > before;
         test
     }
 
@@ -388,7 +403,7 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, key: &Key<'_>, name: &str, what: impl Display, known: &[&str]) {
-        let remedy = match self.problems.nearest(name, known.iter().copied(), |known| 1 + known.len() / 4) {
+        let remedy = match self.problems.nearest(name, known.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!("known are `{}`", known.join("`, `")),
         };

@@ -85,15 +85,11 @@ impl Problems {
 
     /// The known name that was probably meant, if one is near. Looking is dear, so it is not done for what is not shown
     /// and not for what is far too long.
-    pub(crate) fn nearest<'k>(
-        &self,
-        name: &str,
-        known: impl Iterator<Item = &'k str>,
-        distance: impl Fn(&str) -> usize,
-    ) -> Option<&'k str> {
+    pub(crate) fn nearest<'k>(&self, name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
         if self.kept.len() >= KEPT {
             return None;
         }
+        let distance = |known: &str| if known.len() < 3 { 0 } else { 1 + known.len() / 4 };
         known
             .filter(|known| known.len() <= LONGEST_SHOWN && known.len().abs_diff(name.len()) <= distance(known))
             .map(|known| (strsim::damerau_levenshtein(name, known), known))
@@ -104,6 +100,11 @@ impl Problems {
 
     pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
+    }
+
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
     }
 
     /// All that was kept, in the order of the files' text.
