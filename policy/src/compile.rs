@@ -311,8 +311,8 @@ impl Compiler<'_> {
     /// No user's client ids may be another user's (S5). An id is a listed user's if it is the user's name, or that and
     /// `-` and more.
     fn client_ids(&mut self) {
-        let mut names: Vec<&str> = self.policy.users.keys().filter_map(|name| std::str::from_utf8(name).ok()).collect();
-        names.sort_unstable();
+        let names = self.policy.users.keys().filter_map(|name| std::str::from_utf8(name).ok());
+        let mut listed = Listed::of(names.collect());
         let mut told = HashSet::new();
         for (name, user) in &self.policy.users {
             let Ok(name) = std::str::from_utf8(name) else { continue };
@@ -322,7 +322,7 @@ impl Compiler<'_> {
                 let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
                 named = true;
                 for (number, pattern) in patterns.iter().enumerate() {
-                    let Some(foreign) = foreign_name(pattern, name, &names) else { continue };
+                    let Some(foreign) = listed.foreign(pattern, name) else { continue };
                     let place = self.places.get(at).and_then(|places| places.client_id.get(number));
                     if let Some(place) = place.filter(|_| told.insert((at, number))) {
                         let text = format!(
@@ -340,7 +340,7 @@ impl Compiler<'_> {
                     parts: [binding::Part::User, binding::Part::Literal("-".into())].into(),
                     open: true,
                 };
-                if let Some(foreign) = foreign_name(&open, name, &names) {
+                if let Some(foreign) = listed.foreign(&open, name) {
                     let Some(place) = self.user_places.get(name).cloned() else { continue };
                     let text = format!(
                         "user `{}` may use the client ids `{0}-*`, which would include those of user `{}` (write `client_id = \
@@ -535,30 +535,61 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
     merged
 }
 
-/// A listed user other than this one whose client ids the pattern reaches.
-fn foreign_name<'n>(pattern: &Pattern, user: &str, names: &[&'n str]) -> Option<&'n str> {
-    let (text, open) = pattern.text_for(user)?;
-    let is_other = |name: &&'n str| *name != user;
-    // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
-    // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
-    let owner = text
-        .match_indices('-')
-        .map(|(at, _)| at)
-        .chain((!open).then_some(text.len()))
-        .rev()
-        .find_map(|end| names.binary_search(&text.get(..end)?).ok());
-    if let Some(name) = owner.and_then(|at| names.get(at)).filter(|name| is_other(name)) {
-        return Some(name);
+/// The names of the listed users, in order.
+struct Listed<'n> {
+    names: Vec<&'n str>,
+    /// Of each text that patterns of several users begin with: the first two names within it.
+    within: HashMap<String, [Option<&'n str>; 2]>,
+}
+
+impl<'n> Listed<'n> {
+    fn of(mut names: Vec<&'n str>) -> Self {
+        names.sort_unstable();
+        Self { names, within: HashMap::new() }
     }
-    if !open {
-        return None;
+
+    /// A listed user other than this one whose client ids the pattern reaches.
+    fn foreign(&mut self, pattern: &Pattern, user: &str) -> Option<&'n str> {
+        let (text, open) = pattern.text_for(user)?;
+        // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
+        // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
+        let owner = text
+            .match_indices('-')
+            .map(|(at, _)| at)
+            .chain((!open).then_some(text.len()))
+            .rev()
+            .find_map(|end| self.names.binary_search(&text.get(..end)?).ok());
+        if let Some(name) = owner.and_then(|at| self.names.get(at)).filter(|name| **name != user) {
+            return Some(name);
+        }
+        if !open {
+            return None;
+        }
+        // Another's name lies within the pattern; so does `name-*` where the text is the name. Where the text is not the
+        // user's own, many users ask the same.
+        let found = match self.within.get(&text) {
+            Some(found) => *found,
+            None => {
+                let found = self.first_two(&text);
+                if !pattern.names_user() {
+                    self.within.insert(text, found);
+                }
+                found
+            }
+        };
+        found.into_iter().flatten().find(|name| *name != user)
     }
-    // Another's name lies within the pattern; so does `name-*` where the text is the name.
-    let from = names.partition_point(|name| *name < text.as_str());
-    names
-        .iter()
-        .skip(from)
-        .take_while(|name| name.starts_with(&text))
-        .find(|name| is_other(name) && !name.get(text.len()..).unwrap_or_default().contains('/'))
-        .copied()
+
+    /// The first two names that begin with this text and have no `/` after it.
+    fn first_two(&self, text: &str) -> [Option<&'n str>; 2] {
+        let from = self.names.partition_point(|name| *name < text);
+        let mut found = self
+            .names
+            .iter()
+            .skip(from)
+            .take_while(|name| name.starts_with(text))
+            .filter(|name| !name.get(text.len()..).unwrap_or_default().contains('/'))
+            .copied();
+        [found.next(), found.next()]
+    }
 }

@@ -127,6 +127,10 @@ fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
         let result = loader.load(path);
         // Files that somebody is still writing are read again: they say something, but perhaps not what is meant.
         match loader.changed() {
+            // Who writes a file in place empties it first.
+            None if tries == 1 && matches!(result, Err(Failure::Empty(_))) => {
+                std::thread::sleep(Duration::from_millis(50))
+            }
             None => return result,
             Some(_) if tries < TRIES => std::thread::sleep(Duration::from_millis(50)),
             Some(file) => {
