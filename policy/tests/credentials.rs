@@ -1,6 +1,6 @@
 //! Logins: password strings of other programs' making, and what is remembered of a login.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 

@@ -607,6 +607,7 @@ fn s4_s5_client_ids() {
         disabled = true
     "##;
     let both = Both::of(POLICY);
+    assert!(!both.reference.ids_collide());
     for (user, id, expected) in [
         ("def", "def", true),
         ("def", "def-1", true),
