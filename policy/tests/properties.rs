@@ -71,7 +71,7 @@ const IDS: [&[u8]; 11] = [
     b"c+",
     b"c\x01",
     b"#",
-    b"auto-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+    b"auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0",
     b"http-api",
 ];
 

@@ -623,6 +623,9 @@ fn s4_s5_client_ids() {
         ("def", "*", false),
         ("def", "def-*", true),
         ("def", AUTO, true),
+        ("def", "0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0", true),
+        ("def", "auto-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", false),
+        ("def", "auto-auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0", false),
         ("def", "auto-1", false),
         ("def", "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F", false),
         ("def", "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1FG", false),
@@ -661,6 +664,7 @@ fn s4_s5_client_ids() {
         ("free", "+", false),
         ("stern", "stern", true),
         ("stern", AUTO, false),
+        ("stern", "0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0", false),
         ("dev", "dev", true),
         ("dev", "dev-1", false),
         ("dev", "dev-2", false),
@@ -785,7 +789,7 @@ fn s6_anonymous_clients_have_their_own_table_and_nothing_else() {
          [users.a]\n[roles.r]\npublish = [\"#\"]\n[[match]]\nusername = \"*\"\nroles = [\"r\"]\nunlisted = true",
     );
     let bound = Both::of("[anonymous]\nclient_id = [\"gw-*\"]\npublish = [\"%c\"]\nauto_id = false");
-    let auto = "auto-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+    let auto = "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0";
     let rows: [(&Both, &str, Action<'_>, bool); 21] = [
         (&closed, "x", Connect, false),
         (&closed, auto, Connect, false),

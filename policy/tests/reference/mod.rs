@@ -148,18 +148,23 @@ impl Reference {
         if id == b"http-api" || denied.into_iter().any(|pattern| pattern_fits(pattern, id, client.user)) {
             return false;
         }
-        if is_auto_id(id) {
-            return sets.iter().all(|set| set.flag("auto_id") != Some(false));
-        }
         if self.owner(id).is_some_and(|owner| Some(owner) != client.user) {
             return false;
         }
         let naming: Vec<_> = sets.iter().filter(|set| set.0.contains_key("client_id")).collect();
-        match client.user {
-            None if naming.is_empty() => true,
-            Some(user) if naming.is_empty() => ["%u", "%u-*"].iter().any(|p| pattern_fits(p, id, Some(user))),
-            user => naming.iter().flat_map(|set| set.texts("client_id")).any(|p| pattern_fits(p, id, user)),
+        let patterns: Vec<_> = match client.user {
+            Some(_) if naming.is_empty() => vec!["%u", "%u-*"],
+            None if naming.is_empty() => vec!["*"],
+            _ => naming.iter().flat_map(|set| set.texts("client_id")).collect(),
+        };
+        let (any, own): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| *pattern == "*");
+        if own.iter().any(|pattern| pattern_fits(pattern, id, client.user)) {
+            return true;
         }
+        if is_auto_id(id) {
+            return sets.iter().all(|set| set.flag("auto_id") != Some(false));
+        }
+        !any.is_empty()
     }
 
     /// The rule sets of a client, or `None` for one that is not admitted at all (S3, S6, S8).
@@ -291,11 +296,10 @@ fn pattern_fits(pattern: &str, name: &[u8], user: Option<&[u8]>) -> bool {
     }
 }
 
-/// `auto-` and a UUID (S4).
+/// A UUID in capitals, with `auto-` before it or, after a SIGHUP of 2.0, without (S4).
 fn is_auto_id(id: &[u8]) -> bool {
     let text = String::from_utf8_lossy(id);
-    let lengths: Vec<_> = text.split('-').skip(1).map(str::len).collect();
-    text.starts_with("auto-")
-        && lengths == [8, 4, 4, 4, 12]
-        && text.chars().skip(5).all(|c| c == '-' || c.is_ascii_hexdigit())
+    let uuid = text.strip_prefix("auto-").unwrap_or(&text);
+    let lengths: Vec<_> = uuid.split('-').map(str::len).collect();
+    lengths == [8, 4, 4, 4, 12] && uuid.chars().all(|c| "-0123456789ABCDEF".contains(c))
 }
