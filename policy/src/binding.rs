@@ -93,6 +93,16 @@ impl Pattern {
         matches!(self, Self::Text { parts, .. } if parts.contains(&Part::User))
     }
 
+    /// Whether some name may fit both of these patterns of user names.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match (self.text_for(""), other.text_for("")) {
+            (_, Some((name, false))) => self.fits(name.as_bytes(), None),
+            (Some((name, false)), _) => other.fits(name.as_bytes(), None),
+            (Some((one, true)), Some((two, true))) => one.starts_with(&two) || two.starts_with(&one),
+            _ => true,
+        }
+    }
+
     /// Whether the id is one that this pattern gives the user.
     pub(crate) fn fits(&self, id: &[u8], user: Option<&[u8]>) -> bool {
         let Self::Text { parts, open } = self else { return !id.is_empty() };

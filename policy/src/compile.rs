@@ -366,12 +366,19 @@ impl Compiler<'_> {
     /// `%c` says nothing where the client may choose any id (S12).
     fn client_templates(&mut self) {
         let anonymous = self.policy.anonymous.map(|set| SetIds::from_slice(&[set]));
+        // One name may fit several blocks, and then has the roles of all.
+        let unlisted = || self.policy.matches.iter().filter(|block| block.unlisted);
+        let together: Vec<SetIds> = unlisted()
+            .map(|block| {
+                unlisted().filter(|other| block.meets(other)).flat_map(|other| other.roles.iter().copied()).collect()
+            })
+            .collect();
         let holders = self
             .policy
             .users
             .values()
             .map(|user| (&user.sets, false))
-            .chain(self.policy.matches.iter().filter(|block| block.unlisted).map(|block| (&block.roles, false)))
+            .chain(together.iter().map(|sets| (sets, false)))
             .chain(anonymous.iter().map(|sets| (sets, true)));
         let mut told = HashSet::new();
         for (sets, anonymous) in holders {

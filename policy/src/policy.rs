@@ -390,6 +390,11 @@ impl Match {
     pub(crate) fn fits(&self, user: &[u8]) -> bool {
         self.names.iter().any(|pattern| pattern.fits(user, None))
     }
+
+    /// Whether some name may fit both.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.names.iter().any(|pattern| other.names.iter().any(|other| pattern.meets(other)))
+    }
 }
 
 impl Decoys {

@@ -466,6 +466,36 @@ deny = { publish = ["%c"] }
         ],
     ),
     (
+        "S12 %c and free ids from two blocks that one name fits",
+        r##"version = 1
+[roles.any]
+client_id = ["*"]
+[roles.r]
+publish = ["%c"]
+[roles.s]
+publish = ["%c"]
+[[match]]
+username = "a*"
+roles = ["any"]
+unlisted = true
+[[match]]
+username = ["ab", "b"]
+roles = ["r"]
+unlisted = true
+[[match]]
+username = ["a", "b*"]
+roles = ["s"]
+unlisted = true
+"##,
+        &[
+            "p.toml:3:14: warning: `*` lets its holders take over the session of any client that is not a listed user's (write patterns that begin with `%u`)",
+            "p.toml:5:12: `%c` in a rule whose holder may choose any client id grants everything that it could stand for (write `%u`, or bind the ids with `client_id`)",
+            "p.toml:11:12: warning: `unlisted` admits names that no user table lists, on every listener where the broker itself takes the name from a certificate or PSK",
+            "p.toml:15:12: warning: `unlisted` admits names that no user table lists, on every listener where the broker itself takes the name from a certificate or PSK",
+            "p.toml:19:12: warning: `unlisted` admits names that no user table lists, on every listener where the broker itself takes the name from a certificate or PSK",
+        ],
+    ),
+    (
         "S12 %u of anonymous clients",
         r#"version = 1
 [anonymous]
