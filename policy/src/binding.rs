@@ -8,7 +8,7 @@ use crate::template::is_usable;
 /// A pattern of client ids or of user names, as the policy writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pattern {
-    /// `*` alone: anything.
+    /// `*` alone: anything but nothing at all.
     Any,
     Text {
         parts: Box<[Part]>,
@@ -50,7 +50,7 @@ impl Pattern {
     /// What is wrong with it, as the tail of a problem's text.
     pub(crate) fn user_name(text: &str) -> Result<Self, String> {
         match Self::parse(text)? {
-            Self::Text { parts, .. } if parts.contains(&Part::User) => {
+            pattern if pattern.names_user() => {
                 Err("`%u` has no meaning in a pattern of user names (write the name, with `*` at its end for any that begin so)".into())
             }
             pattern => Ok(pattern),
@@ -89,9 +89,23 @@ impl Pattern {
         Ok(Self::Text { parts: parts.into(), open })
     }
 
+    pub(crate) fn names_user(&self) -> bool {
+        matches!(self, Self::Text { parts, .. } if parts.contains(&Part::User))
+    }
+
+    /// Whether some name may fit both of these patterns of user names.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match (self.text_for(""), other.text_for("")) {
+            (_, Some((name, false))) => self.fits(name.as_bytes(), None),
+            (Some((name, false)), _) => other.fits(name.as_bytes(), None),
+            (Some((one, true)), Some((two, true))) => one.starts_with(&two) || two.starts_with(&one),
+            _ => true,
+        }
+    }
+
     /// Whether the id is one that this pattern gives the user.
     pub(crate) fn fits(&self, id: &[u8], user: Option<&[u8]>) -> bool {
-        let Self::Text { parts, open } = self else { return true };
+        let Self::Text { parts, open } = self else { return !id.is_empty() };
         let mut rest = id;
         for part in parts {
             let wanted = match part {

@@ -26,8 +26,9 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
         places: Vec::new(),
         user_places: HashMap::new(),
         weak: None,
+        is_whole: documents.iter().all(|(_, document)| !document.is_broken),
     };
-    if documents.first().is_some_and(|(_, document)| document.version.is_none()) {
+    if documents.first().is_some_and(|(_, document)| document.version.is_none() && !document.is_broken) {
         compiler
             .problems
             .error(Place::whole(main), "the version of the language is missing (write `version = 1` at the top)");
@@ -70,6 +71,8 @@ struct Compiler<'p> {
     user_places: HashMap<String, Place>,
     /// The first weak password string, and how many there are.
     weak: Option<(Place, String, usize)>,
+    /// Whether every file could be read. If not, a role that is missing may well be in the one that could not.
+    is_whole: bool,
 }
 
 struct SetPlaces {
@@ -102,11 +105,11 @@ impl Compiler<'_> {
     }
 
     fn match_block(&mut self, block: MatchTable) {
-        let MatchTable { place, username, roles, unlisted } = block;
-        if username.is_empty() {
+        let MatchTable { place, username, roles, unlisted, is_broken } = block;
+        if username.is_empty() && !is_broken {
             self.problems.error(place.clone(), "`[[match]]` needs a `username` (write `username = \"dev*\"`)");
         }
-        if roles.is_empty() {
+        if roles.is_empty() && !is_broken {
             self.problems.error(place, "`[[match]]` needs `roles`, for it adds them to the users that fit");
         }
         let mut names = Vec::new();
@@ -192,13 +195,12 @@ impl Compiler<'_> {
         for Located { value: name, place } in names {
             match self.roles.get(&name) {
                 Some((id, _)) => ids.push(*id),
+                None if !self.is_whole => {}
                 None => {
-                    let nearest = self.roles.keys().min_by_key(|known| strsim::damerau_levenshtein(known, &name));
+                    let nearest = self.problems.nearest(&name, self.roles.keys().map(String::as_str));
                     let remedy = match nearest {
-                        Some(known) if strsim::damerau_levenshtein(known, &name) <= 2 => {
-                            format!("did you mean `{}`?", Escaped(known.as_bytes()))
-                        }
-                        _ => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
+                        Some(known) => format!("did you mean `{}`?", Escaped(known.as_bytes())),
+                        None => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
                     };
                     self.problems
                         .error(place, format!("role `{}` is not defined ({remedy})", Escaped(name.as_bytes())));
@@ -252,7 +254,13 @@ impl Compiler<'_> {
                     let text = "an empty `client_id` admits no client id (leave the key out for `%u` and `%u-*`)";
                     self.problems.error(list.place.clone(), text);
                 }
-                let (patterns, places) = self.patterns(list.value).into_iter().unzip();
+                let patterns = self.patterns(list.value);
+                for (_, place) in
+                    patterns.iter().filter(|(pattern, _)| holder == Holder::Anonymous && pattern.names_user())
+                {
+                    self.problems.error(place.clone(), "an anonymous client has no user name for `%u`");
+                }
+                let (patterns, places) = patterns.into_iter().unzip();
                 (Some(patterns), places)
             }
             None => (None, Vec::new()),
@@ -303,8 +311,8 @@ impl Compiler<'_> {
     /// No user's client ids may be another user's (S5). An id is a listed user's if it is the user's name, or that and
     /// `-` and more.
     fn client_ids(&mut self) {
-        let mut names: Vec<&str> = self.policy.users.keys().filter_map(|name| std::str::from_utf8(name).ok()).collect();
-        names.sort_unstable();
+        let names = self.policy.users.keys().filter_map(|name| std::str::from_utf8(name).ok());
+        let mut listed = Listed::of(names.collect());
         let mut told = HashSet::new();
         for (name, user) in &self.policy.users {
             let Ok(name) = std::str::from_utf8(name) else { continue };
@@ -314,7 +322,7 @@ impl Compiler<'_> {
                 let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
                 named = true;
                 for (number, pattern) in patterns.iter().enumerate() {
-                    let Some(foreign) = foreign_name(pattern, name, &names) else { continue };
+                    let Some(foreign) = listed.foreign(pattern, name) else { continue };
                     let place = self.places.get(at).and_then(|places| places.client_id.get(number));
                     if let Some(place) = place.filter(|_| told.insert((at, number))) {
                         let text = format!(
@@ -332,7 +340,7 @@ impl Compiler<'_> {
                     parts: [binding::Part::User, binding::Part::Literal("-".into())].into(),
                     open: true,
                 };
-                if let Some(foreign) = foreign_name(&open, name, &names) {
+                if let Some(foreign) = listed.foreign(&open, name) {
                     let Some(place) = self.user_places.get(name).cloned() else { continue };
                     let text = format!(
                         "user `{}` may use the client ids `{0}-*`, which would include those of user `{}` (write `client_id = \
@@ -358,12 +366,19 @@ impl Compiler<'_> {
     /// `%c` says nothing where the client may choose any id (S12).
     fn client_templates(&mut self) {
         let anonymous = self.policy.anonymous.map(|set| SetIds::from_slice(&[set]));
+        // One name may fit several blocks, and then has the roles of all.
+        let unlisted = || self.policy.matches.iter().filter(|block| block.unlisted);
+        let together: Vec<SetIds> = unlisted()
+            .map(|block| {
+                unlisted().filter(|other| block.meets(other)).flat_map(|other| other.roles.iter().copied()).collect()
+            })
+            .collect();
         let holders = self
             .policy
             .users
             .values()
             .map(|user| (&user.sets, false))
-            .chain(self.policy.matches.iter().filter(|block| block.unlisted).map(|block| (&block.roles, false)))
+            .chain(together.iter().map(|sets| (sets, false)))
             .chain(anonymous.iter().map(|sets| (sets, true)));
         let mut told = HashSet::new();
         for (sets, anonymous) in holders {
@@ -389,9 +404,16 @@ impl Compiler<'_> {
 
     fn tests(&mut self, tests: Vec<TestTable>) {
         for test in tests {
-            let TestTable { place, user, anonymous, client_id, can, cannot } = test;
-            if user.is_some() == anonymous {
+            let TestTable { place, user, anonymous, client_id, can, cannot, is_broken } = test;
+            if user.is_some() == anonymous && !is_broken {
                 self.problems.error(place, "`[[test]]` needs either `user = \"...\"` or `anonymous = true`");
+                continue;
+            }
+            if can.is_empty() && cannot.is_empty() && !is_broken {
+                self.problems.error(
+                    place,
+                    "`[[test]]` expects nothing (write `can = { publish = [\"...\"] }` or `cannot = ...`)",
+                );
                 continue;
             }
             let mut expectations: Vec<_> = can
@@ -402,13 +424,6 @@ impl Compiler<'_> {
                     self.is_possible(&deed, &place).then_some(Expectation { place, can, deed })
                 })
                 .collect();
-            if expectations.is_empty() {
-                self.problems.error(
-                    place,
-                    "`[[test]]` expects nothing (write `can = { publish = [\"...\"] }` or `cannot = ...`)",
-                );
-                continue;
-            }
             // TOML's tables come sorted by their keys; a person reads down the file.
             expectations.sort_by(|a, b| a.place.cmp(&b.place));
             let (user, client_id) = (user.map(|user| user.value.into()), client_id.map(|id| id.value.into()));
@@ -433,8 +448,11 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Policy {
         if let Some((place, weakness, count)) = self.weak.take() {
-            let others =
-                if count > 1 { format!("; and {} more password strings are weak", count - 1) } else { String::new() };
+            let others = match count {
+                0 | 1 => String::new(),
+                2 => "; and 1 more password string is weak".to_owned(),
+                _ => format!("; and {} more password strings are weak", count - 1),
+            };
             self.problems.warning(place, format!("{weakness}{others}"));
         }
         /// More would not make the mixture of password strings any truer.
@@ -444,6 +462,7 @@ impl Compiler<'_> {
             self.policy.users.iter().filter(|(_, user)| user.credential.is_some()).map(|(name, _)| name.clone());
         self.policy.decoys = Decoys::new(names.step_by(step).collect());
         self.policy.digests = DigestKey::new();
+        self.policy.longest_name = self.policy.users.keys().map(|name| name.len()).max().unwrap_or(0);
         self.policy
     }
 }
@@ -523,28 +542,61 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
     merged
 }
 
-/// A listed user other than this one whose client ids the pattern reaches.
-fn foreign_name<'n>(pattern: &Pattern, user: &str, names: &[&'n str]) -> Option<&'n str> {
-    let (text, open) = pattern.text_for(user)?;
-    let is_other = |name: &&'n str| *name != user;
-    // The pattern lies within another's `name-*`, or is another's name.
-    let within = text.match_indices('-').map(|(at, _)| at).chain((!open).then_some(text.len()));
-    for end in within {
-        let known =
-            text.get(..end).and_then(|name| names.binary_search(&name).ok()).and_then(|at| names.get(at).copied());
-        if let Some(name) = known.filter(is_other) {
+/// The names of the listed users, in order.
+struct Listed<'n> {
+    names: Vec<&'n str>,
+    /// Of each text that patterns of several users begin with: the first two names within it.
+    within: HashMap<String, [Option<&'n str>; 2]>,
+}
+
+impl<'n> Listed<'n> {
+    fn of(mut names: Vec<&'n str>) -> Self {
+        names.sort_unstable();
+        Self { names, within: HashMap::new() }
+    }
+
+    /// A listed user other than this one whose client ids the pattern reaches.
+    fn foreign(&mut self, pattern: &Pattern, user: &str) -> Option<&'n str> {
+        let (text, open) = pattern.text_for(user)?;
+        // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
+        // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
+        let owner = text
+            .match_indices('-')
+            .map(|(at, _)| at)
+            .chain((!open).then_some(text.len()))
+            .rev()
+            .find_map(|end| self.names.binary_search(&text.get(..end)?).ok());
+        if let Some(name) = owner.and_then(|at| self.names.get(at)).filter(|name| **name != user) {
             return Some(name);
         }
+        if !open {
+            return None;
+        }
+        // Another's name lies within the pattern; so does `name-*` where the text is the name. Where the text is not the
+        // user's own, many users ask the same.
+        let found = match self.within.get(&text) {
+            Some(found) => *found,
+            None => {
+                let found = self.first_two(&text);
+                if !pattern.names_user() {
+                    self.within.insert(text, found);
+                }
+                found
+            }
+        };
+        found.into_iter().flatten().find(|name| *name != user)
     }
-    if !open {
-        return None;
+
+    /// The first two names that begin with this text and have no `/` after it.
+    fn first_two(&self, text: &str) -> [Option<&'n str>; 2] {
+        let from = self.names.partition_point(|name| *name < text);
+        let mut found = self
+            .names
+            .iter()
+            .skip(from)
+            .take_while(|name| name.starts_with(text))
+            .filter(|name| !name.get(text.len()..).unwrap_or_default().contains('/'))
+            .copied();
+        [found.next(), found.next()]
     }
-    // Another's name lies within the pattern; so does `name-*` where the text is the name.
-    let from = names.partition_point(|name| *name < text.as_str());
-    names
-        .iter()
-        .skip(from)
-        .take_while(|name| name.starts_with(&text))
-        .find(|name| is_other(name) && !name.get(text.len()..).unwrap_or_default().contains('/'))
-        .copied()
 }

@@ -35,6 +35,8 @@ pub(crate) struct Document {
     pub(crate) tests: Vec<TestTable>,
     /// Whether it says anything at all; a file of blanks and comments does not.
     pub(crate) is_empty: bool,
+    /// Whether it could not be read, so that what it says is not known.
+    pub(crate) is_broken: bool,
 }
 
 /// The keys that roles, users and `[anonymous]` have in common.
@@ -69,6 +71,8 @@ pub(crate) struct MatchTable {
     pub(crate) username: Vec<Text>,
     pub(crate) roles: Vec<Text>,
     pub(crate) unlisted: Option<Place>,
+    /// Whether something in it could not be read, so that what it lacks may be just that.
+    pub(crate) is_broken: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,8 @@ pub(crate) struct TestTable {
     pub(crate) client_id: Option<Text>,
     pub(crate) can: Vec<Located<Deed>>,
     pub(crate) cannot: Vec<Located<Deed>>,
+    /// Whether something in it could not be read.
+    pub(crate) is_broken: bool,
 }
 
 const RULE_KEYS: &[&str] =
@@ -86,6 +92,11 @@ const RULE_KEYS: &[&str] =
 const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
 
 impl Document {
+    /// What stands for a file that cannot be read.
+    pub(crate) fn broken() -> Self {
+        Self { is_broken: true, ..Self::default() }
+    }
+
     /// Reads a file's text.
     pub(crate) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Self {
         let mut reader = Reader { file, lines: Lines::of(text), problems };
@@ -97,7 +108,7 @@ impl Document {
         }
         if !errors.is_empty() {
             // What recovery makes of a broken file would only raise problems that are none.
-            return Self::default();
+            return Self::broken();
         }
         reader.document(table.get_ref())
     }
@@ -225,7 +236,8 @@ impl Reader<'_> {
     }
 
     fn match_block(&mut self, table: &DeTable<'_>, place: Place) -> MatchTable {
-        let mut block = MatchTable { place, username: Vec::new(), roles: Vec::new(), unlisted: None };
+        let before = self.problems.errors();
+        let mut block = MatchTable { place, username: Vec::new(), roles: Vec::new(), unlisted: None, is_broken: false };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "username" => block.username = self.one_or_more(value, "username"),
@@ -234,12 +246,21 @@ impl Reader<'_> {
                 other => self.unknown(key, other, "`[[match]]`", &["username", "roles", "unlisted"]),
             }
         }
+        block.is_broken = self.problems.errors() > before;
         block
     }
 
     fn test_block(&mut self, table: &DeTable<'_>, place: Place) -> TestTable {
-        let mut test =
-            TestTable { place, user: None, anonymous: false, client_id: None, can: Vec::new(), cannot: Vec::new() };
+        let before = self.problems.errors();
+        let mut test = TestTable {
+            place,
+            user: None,
+            anonymous: false,
+            client_id: None,
+            can: Vec::new(),
+            cannot: Vec::new(),
+            is_broken: false,
+        };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "user" => test.user = self.text(value, "user"),
@@ -250,6 +271,7 @@ impl Reader<'_> {
                 other => self.unknown(key, other, "`[[test]]`", &["user", "anonymous", "client_id", "can", "cannot"]),
             }
         }
+        test.is_broken = self.problems.errors() > before;
         test
     }
 
@@ -381,13 +403,8 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, key: &Key<'_>, name: &str, what: impl Display, known: &[&str]) {
-        let nearest = known
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(name, known), known))
-            .min()
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
-        let remedy = match nearest {
-            Some((_, known)) => format!("did you mean `{known}`?"),
+        let remedy = match self.problems.nearest(name, known.iter().copied()) {
+            Some(known) => format!("did you mean `{known}`?"),
             None => format!("known are `{}`", known.join("`, `")),
         };
         let place = self.place(&key.span());
@@ -415,6 +432,8 @@ impl<'t> Lines<'t> {
         let number = self.starts.partition_point(|start| *start <= offset);
         let start = number.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
         let before = self.text.get(start..offset).unwrap_or_default();
+        // No editor counts the mark that some begin a file with.
+        let before = before.strip_prefix('\u{feff}').unwrap_or(before);
         Place {
             file: Arc::clone(file),
             line: u32::try_from(number).unwrap_or(u32::MAX),

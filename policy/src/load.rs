@@ -127,6 +127,10 @@ fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
         let result = loader.load(path);
         // Files that somebody is still writing are read again: they say something, but perhaps not what is meant.
         match loader.changed() {
+            // Who writes a file in place empties it first.
+            None if tries == 1 && matches!(result, Err(Failure::Empty(_))) => {
+                std::thread::sleep(Duration::from_millis(50))
+            }
             None => return result,
             Some(_) if tries < TRIES => std::thread::sleep(Duration::from_millis(50)),
             Some(file) => {
@@ -259,9 +263,10 @@ impl<'t> Loader<'t> {
             return Err(io::Error::other("it is not a file"));
         }
         self.trusts(path, &resolved, &metadata);
-        let Some(text) = self.text(path, &mut file)? else { return Ok(()) };
-        let document = Document::read(&text, path, &mut self.problems);
-        drop(text);
+        let document = match self.text(path, &mut file)? {
+            Some(text) => Document::read(&text, path, &mut self.problems),
+            None => Document::broken(),
+        };
         if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| user.password.is_some()) {
             self.problems
                 .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
@@ -297,6 +302,7 @@ impl<'t> Loader<'t> {
         for path in paths {
             let path: Arc<Path> = Arc::from(path);
             if let Err(error) = self.file(&path, includers) {
+                self.documents.push((Arc::clone(&path), Document::broken()));
                 self.problems.error(
                     place.clone(),
                     format!("`{}` cannot be included: {error}", Escaped(path.as_os_str().as_bytes())),

@@ -102,6 +102,10 @@ impl Node {
     fn has(&self, kinds: u8) -> bool {
         self.kinds & kinds != 0
     }
+
+    fn is_empty_level(&self) -> bool {
+        matches!(&self.edge, Edge::Literal(text) if text.is_empty())
+    }
 }
 
 /// The rules of one rule set.
@@ -209,30 +213,42 @@ impl RuleTree {
         found
     }
 
-    /// Visits every rule of this kind that has a topic in common with the filter.
+    /// Visits every rule of this kind that has a topic in common with the filter, looking at so many nodes at most.
     pub(crate) fn meet<'m, B>(
         &'m self,
         filter: &'m [Level<'m>],
         names: Names<'m>,
         kind: Kind,
+        most: usize,
         mut visit: impl FnMut(Meeting<'m>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let wanted = kind.bit();
         let reserved = filter.first().is_some_and(|level| level.is_reserved());
-        // Each entry is a node and its depth, which is the filter's level that comes next, until that is `#`.
-        let mut stack: Vec<(NodeId, usize)> = vec![(ROOT, 0)];
-        while let Some((id, depth)) = stack.pop() {
-            let Some(node) = self.node(id).filter(|node| node.has(wanted)) else { continue };
+        // Each entry is a node and its depth, which is the filter's level that comes next, until that is `#`; and whether
+        // the literals after it in its parent's list are meant too, which may be many.
+        let mut stack: Vec<(NodeId, usize, bool)> = vec![(ROOT, 0, false)];
+        for _ in 0..most {
+            let Some((id, depth, siblings)) = stack.pop() else { break };
+            let Some(node) = self.node(id) else { continue };
+            if siblings && node.next_literal != 0 {
+                stack.push((node.next_literal, depth, true));
+            }
+            let hidden = siblings && depth == 1 && matches!(&node.edge, Edge::Literal(text) if is_reserved(text));
+            if hidden || !node.has(wanted) {
+                continue;
+            }
             let level = match filter.get(depth) {
                 None if filter.last() == Some(&Level::Rest) => Some(Level::Rest),
                 level => level.copied(),
             };
-            if !(reserved && id == ROOT) {
+            // Where all that the two have in common at this level is the empty topic, they have nothing there.
+            let is_empty = depth == 1 && (node.is_empty_level() || filter.first() == Some(&Level::Literal(b"")));
+            if !(reserved && id == ROOT || is_empty && level.is_none()) {
                 if let Some(rule) = node.rest.of(kind) {
                     visit(Meeting { rule, tree: self, node: id, rest: true, filter, names })?;
                 }
             }
-            if id != ROOT && matches!(level, None | Some(Level::Rest)) {
+            if id != ROOT && !is_empty && matches!(level, None | Some(Level::Rest)) {
                 if let Some(rule) = node.exact.of(kind) {
                     visit(Meeting { rule, tree: self, node: id, rest: false, filter, names })?;
                 }
@@ -240,7 +256,7 @@ impl RuleTree {
             let Some(level) = level else { continue };
             let mut follow = |child: NodeId| {
                 if child != 0 {
-                    stack.push((child, depth + 1));
+                    stack.push((child, depth + 1, false));
                 }
             };
             if let Level::Literal(text) = level {
@@ -263,12 +279,8 @@ impl RuleTree {
             if names.client_level().is_some() {
                 follow(node.client);
             }
-            let mut child = node.first_literal;
-            while let Some(literal) = self.node(child).filter(|_| child != 0) {
-                if !(id == ROOT && matches!(&literal.edge, Edge::Literal(text) if is_reserved(text))) {
-                    follow(child);
-                }
-                child = literal.next_literal;
+            if node.first_literal != 0 {
+                stack.push((node.first_literal, depth + 1, true));
             }
         }
         ControlFlow::Continue(())
@@ -449,8 +461,8 @@ pub(crate) fn cover<'t>(
             }
             Level::Rest => {
                 let mut last = None;
-                // The empty topic does not exist, so `#` alone begins one level down.
-                if depth == 0 {
+                // The empty topic does not exist, so `#` and `/#` begin one level down.
+                if matches!(filter, [Level::Rest] | [Level::Literal(b""), Level::Rest]) {
                     active = plus(&active);
                 }
                 while !active.is_empty() {
@@ -502,7 +514,7 @@ mod tests {
         let tree = tree(&[rule]);
         let filter = topic::Filter::parse(filter.as_bytes()).unwrap();
         let mut found = Vec::new();
-        let _ = tree.meet::<()>(filter.levels(), names(), Kind::AllowSubscribe, |meeting| {
+        let _ = tree.meet::<()>(filter.levels(), names(), Kind::AllowSubscribe, usize::MAX, |meeting| {
             let texts: Vec<_> = meeting
                 .common()
                 .iter()

@@ -28,6 +28,8 @@ pub struct Policy {
     pub(crate) digests: DigestKey,
     /// Users in no particular order, of which an unknown name borrows one's password check.
     pub(crate) decoys: Decoys,
+    /// The length of the longest user name.
+    pub(crate) longest_name: usize,
 }
 
 /// The index of a rule set.
@@ -170,6 +172,7 @@ impl Policy {
             scenarios: Vec::new(),
             digests: DigestKey::new(),
             decoys: Decoys::default(),
+            longest_name: 0,
         }
     }
 
@@ -261,15 +264,19 @@ impl Policy {
         }
     }
 
-    /// A listed user's name, and that name followed by `-`, belong to that user alone (S4, S5).
+    /// A listed user's name, and that name followed by `-`, belong to that user alone (S4, S5); where several names fit,
+    /// to the longest of them: `dev-1` is the user `dev-1`'s, not `dev`'s.
     fn not_foreign(&self, client: &Client<'_>) -> Result<(), Refusal> {
-        let names = (0..client.id.len()).filter(|at| client.id.get(*at) == Some(&b'-')).chain([client.id.len()]);
-        for name in names.filter_map(|end| client.id.get(..end)) {
-            if client.user != Some(name) && self.users.contains_key(name) {
-                return Err(Refusal::ForeignClientId);
-            }
+        // What is longer than every name is none: an id of 65,535 dashes must cost no more than one of twenty.
+        let owner = (0..=client.id.len().min(self.longest_name))
+            .rev()
+            .filter(|end| client.id.get(*end).is_none_or(|b| *b == b'-'))
+            .filter_map(|end| client.id.get(..end))
+            .find(|name| self.users.contains_key(*name));
+        match owner {
+            Some(owner) if client.user != Some(owner) => Err(Refusal::ForeignClientId),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn topic(
@@ -295,11 +302,13 @@ impl Policy {
     }
 
     fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
+        /// How much of a tree is searched only to word a refusal: a client may send thousands of filters in one packet.
+        const FOR_WORDS: usize = 2048;
         let Subscription { group, filter } = Subscription::parse(text)?;
         let filter = filter.levels();
         let granting = || self.each(sets).filter(|set| group.is_none_or(|group| set.admits_group(group)));
         if let Some(rule) = matcher::cover(granting().map(|set| &set.tree), filter, &names, Kind::AllowSubscribe) {
-            match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe) {
+            match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe, usize::MAX) {
                 None => return Ok(Grant::Rule(rule)),
                 // A part is denied; a role with `overlap` may still grant the rest.
                 Some(deny) => return self.overlap(sets, group, filter, names).ok_or(Refusal::Rule(deny)),
@@ -308,11 +317,11 @@ impl Policy {
         if let Some(grant) = self.overlap(sets, group, filter, names) {
             return Ok(grant);
         }
-        if let Some(rule) = self.first_meeting(granting(), filter, names, Kind::AllowSubscribe) {
+        if let Some(rule) = self.first_meeting(granting(), filter, names, Kind::AllowSubscribe, FOR_WORDS) {
             return Err(Refusal::PartlyGranted(rule));
         }
-        let elsewhere =
-            group.is_some() && self.first_meeting(self.each(sets), filter, names, Kind::AllowSubscribe).is_some();
+        let elsewhere = group.is_some()
+            && self.first_meeting(self.each(sets), filter, names, Kind::AllowSubscribe, FOR_WORDS).is_some();
         Err(if elsewhere { Refusal::ShareGroup } else { Refusal::NoRule })
     }
 
@@ -325,7 +334,7 @@ impl Policy {
         let denies = || self.each(sets).map(|set| &set.tree).filter(|tree| tree.has(Kind::DenySubscribe));
         let denied = denies().next().is_some();
         self.each(sets).filter(|set| set.overlap).find_map(|set| {
-            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, |meeting| {
+            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
                 if denied && matcher::cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
                     return ControlFlow::Continue(());
                 }
@@ -341,9 +350,10 @@ impl Policy {
         filter: &[Level<'_>],
         names: Names<'_>,
         kind: Kind,
+        most: usize,
     ) -> Option<RuleId> {
         sets.find_map(|set| {
-            set.tree.meet(filter, names, kind, |meeting| ControlFlow::Break(meeting.rule)).break_value()
+            set.tree.meet(filter, names, kind, most, |meeting| ControlFlow::Break(meeting.rule)).break_value()
         })
     }
 
@@ -379,6 +389,11 @@ impl RuleSet {
 impl Match {
     pub(crate) fn fits(&self, user: &[u8]) -> bool {
         self.names.iter().any(|pattern| pattern.fits(user, None))
+    }
+
+    /// Whether some name may fit both.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.names.iter().any(|pattern| other.names.iter().any(|other| pattern.meets(other)))
     }
 }
 

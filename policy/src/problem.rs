@@ -83,8 +83,28 @@ impl Problems {
         self.push(Problem { place, severity: Severity::Warning, text: text.into() });
     }
 
+    /// The known name that was probably meant, if one is near. Looking is dear, so it is not done for what is not shown
+    /// and not for what is far too long.
+    pub(crate) fn nearest<'k>(&self, name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+        if self.kept.len() >= KEPT {
+            return None;
+        }
+        let distance = |known: &str| if known.len() < 3 { 0 } else { 1 + known.len() / 4 };
+        known
+            .filter(|known| known.len() <= LONGEST_SHOWN && known.len().abs_diff(name.len()) <= distance(known))
+            .map(|known| (strsim::damerau_levenshtein(name, known), known))
+            .filter(|(changes, known)| *changes <= distance(known))
+            .min()
+            .map(|(_, known)| known)
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
+    }
+
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
     }
 
     /// All that was kept, in the order of the files' text.
@@ -124,8 +144,7 @@ pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 64;
-        let shown = self.0.get(..LONGEST).unwrap_or(self.0);
+        let shown = self.0.get(..LONGEST_SHOWN).unwrap_or(self.0);
         for chunk in shown.utf8_chunks() {
             for c in chunk.valid().chars() {
                 if c.is_control() || matches!(c, '"' | '\\' | '`') || is_invisible(c) {
@@ -141,6 +160,9 @@ impl fmt::Display for Escaped<'_> {
         if shown.len() < self.0.len() { f.write_str("...") } else { Ok(()) }
     }
 }
+
+/// How many bytes of a text are shown.
+const LONGEST_SHOWN: usize = 64;
 
 /// Text for people, whole, with the same promise: it stays one line and moves no cursor.
 #[derive(Clone, Copy, Debug)]
