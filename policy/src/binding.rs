@@ -103,6 +103,11 @@ impl Pattern {
         }
     }
 
+    /// Whether this names the ids that it admits: `*` alone does not, and one with a `*` at its end only if that counts.
+    pub(crate) fn names(&self, open_counts: bool) -> bool {
+        matches!(self, Self::Text { open, .. } if open_counts || !open)
+    }
+
     /// Whether the id is one that this pattern gives the user.
     pub(crate) fn fits(&self, id: &[u8], user: Option<&[u8]>) -> bool {
         let Self::Text { parts, open } = self else { return !id.is_empty() };
@@ -150,12 +155,13 @@ pub(crate) fn is_own(id: &[u8], user: &[u8]) -> bool {
 /// The id of callers of Mosquitto 2.1's HTTP listener.
 pub const HTTP_API: &str = "http-api";
 
-const AUTO_PREFIX: &str = "auto-";
+/// What ids begin with that the broker made, before a `-`.
+pub(crate) const AUTO: &str = "auto";
 
 /// Whether the broker made this id for a client that sent none: `auto-` and a UUID, and on 2.0, whose SIGHUP forgets the
 /// default prefix, the UUID alone. Nobody can guess one, so nobody's session can be taken by it (S4).
 pub fn is_auto_id(id: &[u8]) -> bool {
-    let uuid = id.strip_prefix(AUTO_PREFIX.as_bytes()).unwrap_or(id);
+    let uuid = id.strip_prefix(b"auto-").unwrap_or(id);
     uuid.len() == 36
         && uuid.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',

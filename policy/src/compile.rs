@@ -141,6 +141,13 @@ impl Compiler<'_> {
                 .error(place, format!("`{shown}` is the client id of the broker's HTTP listener and cannot be a user"));
             return;
         }
+        if name == binding::AUTO {
+            let text = format!(
+                "`{shown}` cannot be a user: every client that sends no id is given one that begins with `{shown}-`"
+            );
+            self.problems.error(place, text);
+            return;
+        }
         if !is_usable(name.as_bytes()) {
             let text = format!("`{shown}` begins with `$` or holds `+`, `#` or `/`, so `%u` never stands for it");
             self.problems.warning(place.clone(), text);

@@ -245,15 +245,16 @@ impl Policy {
         if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
             return Err(Refusal::DeniedClientId);
         }
+        let auto = binding::is_auto_id(id);
+        let auto_refused = auto && !self.each(sets).all(|set| set.auto_id);
         let patterns = || self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten();
         let named = self.each(sets).any(|set| set.client_ids.is_some());
         let own = !named && user.is_some_and(|user| binding::is_own(id, user));
-        if own || patterns().any(|pattern| *pattern != Pattern::Any && pattern.fits(id, user)) {
+        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, user)) {
             // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
             return if listed { Ok(()) } else { self.not_foreign(client) };
         }
-        let auto = binding::is_auto_id(id);
-        if auto && !self.each(sets).all(|set| set.auto_id) {
+        if auto_refused {
             return Err(Refusal::AutoId);
         }
         let unbound = user.is_none() && !named;

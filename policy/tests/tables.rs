@@ -605,6 +605,9 @@ fn s4_s5_client_ids() {
         client_id = ["%u", "x-%u", "ok"]
         [users.gone]
         disabled = true
+        [users.open]
+        client_id = ["a*", "auto-0F1E2D3C-x"]
+        auto_id = false
     "##;
     let both = Both::of(POLICY);
     assert!(!both.reference.ids_collide());
@@ -632,6 +635,9 @@ fn s4_s5_client_ids() {
         ("def", "auto-0F1E2D3C04B5A-6978-8796-A5B4C3D2E1F0", false),
         ("def", "auto-0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F00", false),
         ("def", "http-api", false),
+        ("open", AUTO, false),
+        ("open", "autumn", true),
+        ("open", "auto-0F1E2D3C-x", true),
         ("one", "fixed", true),
         ("one", "one", true),
         ("one", "one-1", false),

@@ -158,11 +158,13 @@ impl Reference {
             _ => naming.iter().flat_map(|set| set.texts("client_id")).collect(),
         };
         let (any, own): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| *pattern == "*");
-        if own.iter().any(|pattern| pattern_fits(pattern, id, client.user)) {
+        let refuses_auto = sets.iter().any(|set| set.flag("auto_id") == Some(false));
+        let counts = |pattern: &str| !(refuses_auto && is_auto_id(id) && pattern.ends_with('*') && !naming.is_empty());
+        if own.iter().any(|pattern| counts(pattern) && pattern_fits(pattern, id, client.user)) {
             return true;
         }
         if is_auto_id(id) {
-            return sets.iter().all(|set| set.flag("auto_id") != Some(false));
+            return !refuses_auto;
         }
         !any.is_empty()
     }
