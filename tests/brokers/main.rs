@@ -57,7 +57,10 @@ fn main() -> ExitCode {
         Err(problem) => return fail(&problem),
     };
     if !plugin().is_file() {
-        return fail(&format!("{} is missing: cargo build --release", plugin().display()));
+        return fail(&format!(
+            "{} is missing: cargo build --release",
+            plugin().display()
+        ));
     }
     let installs: &[Install] = Vec::leak(installs);
 
@@ -69,11 +72,16 @@ fn main() -> ExitCode {
             match (test.lacks)(install) {
                 Some(reason) => {
                     left_out.push(format!("{name}: {reason}"));
-                    trials.push(Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true));
+                    trials.push(
+                        Trial::test(format!("{name} ({reason})"), || Ok(()))
+                            .with_ignored_flag(true),
+                    );
                 }
                 None => trials.push(Trial::test(name, || {
                     (test.run)(install);
-                    install.started_reference().inspect(|broker| broker.assert_serving());
+                    install
+                        .started_reference()
+                        .inspect(|broker| broker.assert_serving());
                     Ok(())
                 })),
             }
@@ -86,7 +94,11 @@ fn main() -> ExitCode {
         broker.stop();
     }
     if !listing && !left_out.is_empty() {
-        eprintln!("!! {} tests could not run:\n   {}", left_out.len(), left_out.join("\n   "));
+        eprintln!(
+            "!! {} tests could not run:\n   {}",
+            left_out.len(),
+            left_out.join("\n   ")
+        );
     }
     conclusion.exit_code()
 }

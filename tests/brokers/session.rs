@@ -1,1 +1,187 @@
-crate::tests![];
+//! Sessions that outlive their connection, and SIGHUP: a refusal at the wrong moment makes 2.0 free them twice (S21).
+
+use crate::support::broker::{Broker, Install, PASSWORD, Setup};
+use crate::support::mqtt::{Connect, Publish, V5, V311};
+
+crate::tests![
+    offline_sessions_expire_cleanly_after_a_reload_under_valgrind,
+    restored_sessions_expire_cleanly_after_a_reload_under_valgrind,
+    restored_sessions_keep_their_user,
+    the_whole_life_of_a_client_is_clean_under_valgrind,
+];
+
+const POLICY: &str = r##"
+version = 1
+[users.alice]
+subscribe = ["a/#", "b/#"]
+password  = "{password}"
+[users.bob]
+publish   = ["#"]
+subscribe = ["#"]
+password  = "{password}"
+[users.carol]
+subscribe = ["a/#"]
+password  = "{password}"
+"##;
+
+/// Alice lost a right, Carol is gone.
+const LESS: &str = r##"
+version = 1
+[users.alice]
+subscribe = ["a/#"]
+password  = "{password}"
+[users.bob]
+publish   = ["#"]
+subscribe = ["#"]
+password  = "{password}"
+"##;
+
+const PERSISTENCE: &str = "persistence true\npersistence_location {folder}/data/";
+
+/// Sessions of users who keep their rights, lose some, and are removed: with a few seconds to live.
+fn leave_sessions(broker: &Broker, seconds: u32) {
+    for user in ["alice", "bob", "carol"] {
+        for (version, expiry) in [(V5, seconds), (V5, seconds + 1), (V311, 0)] {
+            let connect =
+                Connect::new(version, format!("{user}-{version}-{expiry}")).persistent(expiry);
+            let mut client = broker.client_with(&connect.username(user).password(PASSWORD));
+            assert_eq!(client.subscribe_all(&["a/#"], 1), Ok(vec![1]));
+            client.disconnect();
+        }
+    }
+}
+
+fn wait_for_expiry(broker: &Broker, start: usize, seconds: u32) {
+    for user in ["alice", "bob", "carol"] {
+        for expiry in [seconds, seconds + 1] {
+            let id = format!("{user}-{V5}-{expiry}");
+            broker.wait_log(
+                start,
+                |line| line.contains("Expiring") && line.contains(&id),
+                &format!("the expiry of {id}"),
+            );
+        }
+    }
+    let mut bob = broker.client(V5, "bob", "bob");
+    assert_eq!(
+        bob.publish(&Publish::new("a/x", "x"))
+            .map(|code| code & 0x80),
+        Ok(0)
+    );
+    // The contexts of the expired are freed in the loop that follows.
+    assert_eq!(bob.ping(), Ok(()));
+}
+
+fn assert_clean(log: &str) {
+    assert!(log.contains("ERROR SUMMARY: 0 errors"), "{log}");
+}
+
+fn offline_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Install) {
+    let broker = Broker::running(install, &Setup::policy(POLICY).under_valgrind());
+    let start = broker.log_len();
+    leave_sessions(&broker, 4);
+    let mut online = broker.client(V5, "bob", "bob-online");
+    for policy in [LESS, POLICY, LESS] {
+        broker.reload(policy);
+    }
+    broker.hang_up();
+    assert_eq!(
+        online
+            .publish(&Publish::new("a/x", "x"))
+            .map(|code| code & 0x80),
+        Ok(0)
+    );
+    wait_for_expiry(&broker, start, 4);
+    assert_eq!(
+        online.ping(),
+        Ok(()),
+        "somebody was disconnected for the others"
+    );
+    broker.assert_serving();
+    assert_clean(&broker.stop());
+}
+
+fn restored_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Install) {
+    let broker = Broker::running(
+        install,
+        &Setup::policy(POLICY).setting(PERSISTENCE).under_valgrind(),
+    );
+    leave_sessions(&broker, 8);
+    let start = broker.log_len();
+    broker.restart();
+    for policy in [LESS, POLICY, LESS] {
+        broker.reload(policy);
+    }
+    broker.hang_up();
+    wait_for_expiry(&broker, start, 8);
+    broker.assert_serving();
+    assert_clean(&broker.stop());
+}
+
+/// From disk the broker knows the id and the name of a session, but no password and no address.
+fn restored_sessions_keep_their_user(install: &Install) {
+    install.with(&Setup::policy(POLICY).setting(PERSISTENCE), |broker| {
+        let session =
+            |version| Connect::new(version, format!("alice-kept-{version}")).persistent(600);
+        for version in [V311, V5] {
+            let mut alice =
+                broker.client_with(&session(version).username("alice").password(PASSWORD));
+            assert_eq!(alice.subscribe_all(&["a/#", "b/#"], 1), Ok(vec![1, 1]));
+            alice.disconnect();
+        }
+        broker.restart();
+        let mut bob = broker.client(V5, "bob", "bob");
+        for topic in ["a/1", "b/1"] {
+            assert_eq!(bob.publish(&Publish::new(topic, "x")), Ok(0));
+        }
+        broker.reload(LESS);
+        assert_eq!(bob.publish(&Publish::new("a/2", "x")), Ok(0));
+        let _ = bob.publish(&Publish::new("b/2", "x"));
+        for version in [V311, V5] {
+            for thief in ["bob", "carol"] {
+                broker.assert_refused(&session(version).username(thief).password(PASSWORD));
+            }
+            let (mut alice, answer) =
+                broker.try_client(&session(version).username("alice").password(PASSWORD));
+            assert_eq!(answer, Ok((true, 0)));
+            assert_eq!(alice.topics(), ["a/1", "a/2"]);
+        }
+    });
+}
+
+/// Every kind of callback once, and the plugin's own start and end.
+fn the_whole_life_of_a_client_is_clean_under_valgrind(install: &Install) {
+    let broker = Broker::running(install, &Setup::policy(POLICY).under_valgrind());
+    for version in [V311, V5] {
+        let will = Connect::new(version, "bob-will").will(Publish::new("a/will", "x"));
+        drop(broker.client_with(&will.username("bob").password(PASSWORD)));
+        let mut alice = broker.client(version, "alice", "alice");
+        alice
+            .subscribe_all(&["a/#", "c/#", "#", "$share/g/a/#", "$SYS/#"], 2)
+            .expect("a SUBACK");
+        alice.unsubscribe("a/1").expect("an UNSUBACK");
+        let mut bob = broker.client(version, "bob", "bob");
+        for topic in ["a/x", "b/x", "$SYS/x", "$CONTROL/x/v1"] {
+            for qos in 0..=2 {
+                bob.publish(&Publish::new(topic, "x").qos(qos).retain())
+                    .expect("an answer");
+            }
+        }
+        alice.received();
+        broker.assert_refused(
+            &Connect::new(version, "alice")
+                .username("carol")
+                .password(PASSWORD),
+        );
+        broker.assert_refused(
+            &Connect::new(version, "alice")
+                .username("alice")
+                .password("wrong"),
+        );
+    }
+    broker.write_policy("version = ");
+    broker.reload_logs("policy not loaded");
+    broker.reload(LESS);
+    broker.assert_serving();
+    assert_clean(&broker.stop());
+}
