@@ -1,7 +1,7 @@
 //! CONNECT: who is let in, and under which client id.
 
 use crate::support::broker::{Install, PASSWORD};
-use crate::support::mqtt::{Connect, Gone, Publish, V5, V31, V311};
+use crate::support::mqtt::{Connect, Gone, NOT_AUTHORIZED, Publish, V5, V31, V311};
 
 crate::tests![
     the_right_password_is_accepted,
@@ -309,7 +309,7 @@ fn takeover_by_the_same_user_works(install: &Install) {
 /// BASIC_AUTH is not asked then (contract 2.1): nobody may get in that way.
 fn an_authentication_method_is_refused(install: &Install) {
     let broker = install.reference();
-    for method in ["", "PLAIN", "SCRAM-SHA-1", "mqtt-acl"] {
+    for method in ["PLAIN", "SCRAM-SHA-1", "mqtt-acl"] {
         for user in ["alice", "nobody"] {
             let mut connect = Connect::new(V5, user).username(user).password(PASSWORD);
             connect.authentication_method = Some(method.to_owned());
@@ -317,4 +317,16 @@ fn an_authentication_method_is_refused(install: &Install) {
             assert_eq!(answer, Ok((false, 0x8c)), "{connect:?}");
         }
     }
+    // 2.1 takes an empty one for none at all, and asks for the password.
+    let mut empty = Connect::new(V5, "alice")
+        .username("alice")
+        .password("wrong");
+    empty.authentication_method = Some(String::new());
+    let (_, answer) = broker.try_client(&empty);
+    let code = if install.is_at_least("2.1") {
+        NOT_AUTHORIZED
+    } else {
+        0x8c
+    };
+    assert_eq!(answer, Ok((false, code)));
 }

@@ -24,6 +24,7 @@ mod subscribe;
 mod will;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -62,12 +63,12 @@ fn main() -> ExitCode {
             plugin().display()
         ));
     }
-    let installs: &[Install] = Vec::leak(installs);
+    let installs: Vec<_> = installs.into_iter().map(Arc::new).collect();
 
     let mut trials = Vec::new();
     let mut left_out = Vec::new();
     for test in MODULES.iter().copied().flatten() {
-        for install in installs {
+        for install in &installs {
             let name = format!("{}::{}", install.version, test.name);
             match (test.lacks)(install) {
                 Some(reason) => {
@@ -77,12 +78,15 @@ fn main() -> ExitCode {
                             .with_ignored_flag(true),
                     );
                 }
-                None => trials.push(Trial::test(name, || {
-                    (test.run)(install);
-                    install
-                        .started_reference()
-                        .inspect(|broker| broker.assert_serving());
-                    Ok(())
+                None => trials.push(Trial::test(name, {
+                    let install = Arc::clone(install);
+                    move || {
+                        (test.run)(&install);
+                        install
+                            .started_reference()
+                            .inspect(|broker| broker.assert_serving());
+                        Ok(())
+                    }
                 })),
             }
         }

@@ -270,7 +270,7 @@ impl Broker {
         for _ in 0..5 {
             let broker = Self::start(install, setup);
             match broker.log.find(0, |line| {
-                line.contains("running") || line.contains("in use")
+                line.ends_with(" running") || line.contains("in use")
             }) {
                 Some((_, line)) if line.contains("in use") => {}
                 Some(_) => return broker,
@@ -509,6 +509,28 @@ impl Broker {
         );
     }
 
+    /// Ends a broker of a test that failed, with its container.
+    fn remove(&self) {
+        let child = &mut self.process().1;
+        let engine = match self.engine {
+            Engine::Podman => "podman",
+            Engine::Docker => "docker",
+            Engine::Unpacked => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return;
+            }
+        };
+        let removed = Command::new(engine).args(["rm", "-f", &self.name]).output();
+        // A container that was only about to start is not found; its engine ends with the signal.
+        let _ = Command::new("kill").arg(child.id().to_string()).status();
+        let _ = child.wait();
+        if !matches!(&removed, Ok(output) if output.status.success()) {
+            let again = Command::new(engine).args(["rm", "-f", &self.name]).output();
+            eprintln!("removing {}: {removed:?}, then {again:?}", self.name);
+        }
+    }
+
     fn wait(&self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE * if self.valgrind { 3 } else { 1 };
         loop {
@@ -529,34 +551,12 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let child = &mut self
-            .process
-            .get_mut()
-            .expect("no test panics with the lock")
-            .1;
-        if !matches!(child.try_wait(), Ok(Some(_))) {
-            // Not stopped in good order: the test failed, or the port was taken.
-            match self.engine {
-                Engine::Podman => drop(
-                    Command::new("podman")
-                        .args(["rm", "-f", &self.name])
-                        .output(),
-                ),
-                Engine::Docker => drop(
-                    Command::new("docker")
-                        .args(["rm", "-f", &self.name])
-                        .output(),
-                ),
-                Engine::Unpacked => drop(child.kill()),
-            }
-            let _ = child.wait();
+        if !matches!(self.process().1.try_wait(), Ok(Some(_))) {
+            self.remove();
         }
         if thread::panicking() {
-            eprintln!(
-                "--- {}: the end of the broker's log\n{}",
-                self.name,
-                self.log.tail()
-            );
+            let log = self.log.tail();
+            eprintln!("--- {}: the end of the broker's log\n{log}", self.name);
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
