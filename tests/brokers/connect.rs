@@ -27,14 +27,8 @@ const VERSIONS: [u8; 3] = [V31, V311, V5];
 fn the_right_password_is_accepted(install: &Install) {
     for version in VERSIONS {
         // One user with an argon2id hash, one with mosquitto_passwd's.
-        install
-            .reference()
-            .client(version, "mqttuser", format!("mqttuser-{version}").as_str())
-            .disconnect();
-        install
-            .reference()
-            .client(version, "alice", format!("alice-right-{version}").as_str())
-            .disconnect();
+        install.reference().client(version, "mqttuser", format!("mqttuser-{version}").as_str()).disconnect();
+        install.reference().client(version, "alice", format!("alice-right-{version}").as_str()).disconnect();
     }
 }
 
@@ -42,11 +36,7 @@ fn a_wrong_password_is_refused(install: &Install) {
     for version in VERSIONS {
         for password in ["", "wrong", "sesam", "sesame ", "Sesame", "sesamee"] {
             for user in ["alice", "mqttuser"] {
-                install.reference().assert_refused(
-                    &Connect::new(version, user)
-                        .username(user)
-                        .password(password),
-                );
+                install.reference().assert_refused(&Connect::new(version, user).username(user).password(password));
             }
         }
     }
@@ -55,59 +45,35 @@ fn a_wrong_password_is_refused(install: &Install) {
 fn an_unknown_user_is_refused(install: &Install) {
     for version in VERSIONS {
         for user in ["mallory", "Alice", "alice ", "dev99999", "*", "own"] {
-            install.reference().assert_refused(
-                &Connect::new(version, user)
-                    .username(user)
-                    .password(PASSWORD),
-            );
+            install.reference().assert_refused(&Connect::new(version, user).username(user).password(PASSWORD));
         }
     }
 }
 
 fn a_disabled_user_is_refused(install: &Install) {
     for version in VERSIONS {
-        install.reference().assert_refused(
-            &Connect::new(version, "retired")
-                .username("retired")
-                .password(PASSWORD),
-        );
+        install.reference().assert_refused(&Connect::new(version, "retired").username("retired").password(PASSWORD));
     }
 }
 
 fn a_missing_or_empty_password_is_refused(install: &Install) {
     for version in VERSIONS {
-        install
-            .reference()
-            .assert_refused(&Connect::new(version, "alice").username("alice"));
-        install.reference().assert_refused(
-            &Connect::new(version, "alice")
-                .username("alice")
-                .password(""),
-        );
+        install.reference().assert_refused(&Connect::new(version, "alice").username("alice"));
+        install.reference().assert_refused(&Connect::new(version, "alice").username("alice").password(""));
     }
 }
 
 fn anonymous_is_refused(install: &Install) {
     for version in VERSIONS {
-        install
-            .reference()
-            .assert_refused(&Connect::new(version, "nobody"));
-        install
-            .reference()
-            .assert_refused(&Connect::new(version, "alice"));
+        install.reference().assert_refused(&Connect::new(version, "nobody"));
+        install.reference().assert_refused(&Connect::new(version, "alice"));
     }
 }
 
 fn an_empty_username_is_anonymous(install: &Install) {
     for version in VERSIONS {
-        install.reference().assert_refused(
-            &Connect::new(version, "nobody")
-                .username("")
-                .password(PASSWORD),
-        );
-        install
-            .reference()
-            .assert_refused(&Connect::new(version, "nobody").username(""));
+        install.reference().assert_refused(&Connect::new(version, "nobody").username("").password(PASSWORD));
+        install.reference().assert_refused(&Connect::new(version, "nobody").username(""));
     }
 }
 
@@ -122,24 +88,12 @@ fn a_password_without_username_is_refused(install: &Install) {
 fn a_refusal_is_logged_with_its_reason(install: &Install) {
     let broker = install.reference();
     let start = broker.log_len();
-    broker.assert_refused(
-        &Connect::new(V311, "alice-logged")
-            .username("alice")
-            .password("wrong"),
-    );
-    broker.wait_log(
-        start,
-        |line| line.contains("mqtt-acl") && line.contains("refused"),
-        "a refused login",
-    );
+    broker.assert_refused(&Connect::new(V311, "alice-logged").username("alice").password("wrong"));
+    broker.wait_log(start, |line| line.contains("mqtt-acl") && line.contains("refused"), "a refused login");
     let mut alice = broker.client(V5, "alice", "alice-logged");
     let start = broker.log_len();
     assert_eq!(alice.publish(&Publish::new("logged/x", "x")), Ok(0x87));
-    let line = broker.wait_log(
-        start,
-        |line| line.contains("refused") && line.contains("logged/x"),
-        "a refusal",
-    );
+    let line = broker.wait_log(start, |line| line.contains("refused") && line.contains("logged/x"), "a refusal");
     assert!(line.contains("mqtt-acl"), "{line}");
 }
 
@@ -164,15 +118,9 @@ fn names_that_are_not_text_are_survived(install: &Install) {
     for version in VERSIONS {
         for name in names {
             for connect in [
-                Connect::new(version, "bytes")
-                    .username(name)
-                    .password(PASSWORD),
-                Connect::new(version, name)
-                    .username("alice")
-                    .password(PASSWORD),
-                Connect::new(version, "alice")
-                    .username("alice")
-                    .password(name),
+                Connect::new(version, "bytes").username(name).password(PASSWORD),
+                Connect::new(version, name).username("alice").password(PASSWORD),
+                Connect::new(version, "alice").username("alice").password(name),
                 Connect::new(version, name).username(name).password(name),
             ] {
                 let (_, answer) = broker.try_client(&connect);
@@ -186,36 +134,13 @@ fn names_that_are_not_text_are_survived(install: &Install) {
 fn a_client_id_belongs_to_its_user(install: &Install) {
     let broker = install.reference();
     for version in VERSIONS {
-        let alice = |id: &str| {
-            Connect::new(version, id)
-                .username("alice")
-                .password(PASSWORD)
-        };
+        let alice = |id: &str| Connect::new(version, id).username("alice").password(PASSWORD);
         for own in ["alice", "alice-1", "alice-a-b", "alice-+"] {
             broker.client_with(&alice(own));
         }
         let auto = "auto-0190d7a2-7c1b-4f9e-8d3a-5b6c7d8e9f00";
-        let foreign = [
-            "bob",
-            "bob-1",
-            "alice2",
-            "alice2-1",
-            "Alice",
-            "alice_1",
-            "x",
-            "alice-",
-            "alice/1",
-            "alice-a/b",
-        ];
-        for id in foreign.into_iter().chain([
-            "auto-",
-            "auto-alice",
-            "auto-0190d7a2",
-            "http-api",
-            "+",
-            "#",
-            "%u",
-        ]) {
+        let foreign = ["bob", "bob-1", "alice2", "alice2-1", "Alice", "alice_1", "x", "alice-", "alice/1", "alice-a/b"];
+        for id in foreign.into_iter().chain(["auto-", "auto-alice", "auto-0190d7a2", "http-api", "+", "#", "%u"]) {
             broker.assert_refused(&alice(id));
         }
         // An id that has the form of those the broker makes is one of them (S4).
@@ -232,9 +157,7 @@ fn the_http_api_id_is_refused(install: &Install) {
     for version in VERSIONS {
         let connect = Connect::new(version, "http-api").password(PASSWORD);
         for user in ["alice", "mqttuser", "http-api"] {
-            install
-                .reference()
-                .assert_refused(&connect.clone().username(user));
+            install.reference().assert_refused(&connect.clone().username(user));
         }
     }
 }
@@ -246,23 +169,11 @@ fn takeover_by_another_user_is_refused(install: &Install) {
         let mut victim = broker.client(version, "alice", &id);
         assert_eq!(victim.subscribe("own/alice/takeover"), Ok(1));
         for attacker in ["bob", "alice2", "mqttuser", "nobody"] {
-            broker.assert_refused(
-                &Connect::new(version, &id)
-                    .username(attacker)
-                    .password(PASSWORD),
-            );
+            broker.assert_refused(&Connect::new(version, &id).username(attacker).password(PASSWORD));
         }
-        broker.assert_refused(
-            &Connect::new(version, &id)
-                .username("alice")
-                .password("wrong"),
-        );
+        broker.assert_refused(&Connect::new(version, &id).username("alice").password("wrong"));
         broker.assert_refused(&Connect::new(version, &id));
-        assert_eq!(
-            victim.publish(&Publish::new("own/alice/takeover", "x")),
-            Ok(0),
-            "the victim is disturbed"
-        );
+        assert_eq!(victim.publish(&Publish::new("own/alice/takeover", "x")), Ok(0), "the victim is disturbed");
         assert_eq!(victim.topics(), ["own/alice/takeover"]);
     }
 }
@@ -287,9 +198,7 @@ fn a_session_is_not_inherited_by_another_user(install: &Install) {
         assert_eq!(answer, Ok((version != V31, 0)));
         assert_eq!(victim.topics(), [topic]);
         // So that nothing is left behind.
-        broker
-            .client(version, "alice", &format!("alice-kept-{version}"))
-            .disconnect();
+        broker.client(version, "alice", &format!("alice-kept-{version}")).disconnect();
     }
 }
 
@@ -318,15 +227,9 @@ fn an_authentication_method_is_refused(install: &Install) {
         }
     }
     // 2.1 takes an empty one for none at all, and asks for the password.
-    let mut empty = Connect::new(V5, "alice")
-        .username("alice")
-        .password("wrong");
+    let mut empty = Connect::new(V5, "alice").username("alice").password("wrong");
     empty.authentication_method = Some(String::new());
     let (_, answer) = broker.try_client(&empty);
-    let code = if install.is_at_least("2.1") {
-        NOT_AUTHORIZED
-    } else {
-        0x8c
-    };
+    let code = if install.is_at_least("2.1") { NOT_AUTHORIZED } else { 0x8c };
     assert_eq!(answer, Ok((false, code)));
 }

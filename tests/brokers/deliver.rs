@@ -49,12 +49,7 @@ fn subscribed(broker: &Broker, version: u8) -> Client {
 
 fn send(writer: &mut Client, topic: &str) {
     for qos in 0..=2 {
-        assert_eq!(
-            writer
-                .publish(&Publish::new(topic, "x").qos(qos))
-                .map(|code| code & 0x80),
-            Ok(0)
-        );
+        assert_eq!(writer.publish(&Publish::new(topic, "x").qos(qos)).map(|code| code & 0x80), Ok(0));
     }
 }
 
@@ -72,10 +67,7 @@ fn a_subscription_that_outlives_its_right_delivers_nothing(install: &Install) {
             }
         }
         let mut reader = broker.client(V5, "reader", "reader");
-        assert_eq!(
-            reader.subscribe_all(&["a/#", "b/#"], 1),
-            Ok(vec![1, NOT_AUTHORIZED])
-        );
+        assert_eq!(reader.subscribe_all(&["a/#", "b/#"], 1), Ok(vec![1, NOT_AUTHORIZED]));
         assert_eq!(writer.ping(), Ok(()), "the publisher is disturbed");
     });
 }
@@ -91,35 +83,21 @@ fn a_denied_delivery_does_not_disturb_the_publisher(install: &Install) {
         assert_eq!(bob.ping(), Ok(()));
     }
     let topics = lenient.topics();
-    assert!(
-        topics.iter().all(|topic| topic.starts_with("le/")),
-        "{topics:?}"
-    );
+    assert!(topics.iter().all(|topic| topic.starts_with("le/")), "{topics:?}");
 }
 
 fn a_retained_message_is_delivered_by_right(install: &Install) {
     let broker = install.reference();
     let mut operator = broker.client(V5, "mqttuser", "mqttuser-keeps");
     for topic in ["le/x", "le/hidden", "own/bob/kept"] {
-        assert_eq!(
-            operator
-                .publish(&Publish::new(topic, "kept").retain())
-                .map(|code| code & 0x80),
-            Ok(0)
-        );
+        assert_eq!(operator.publish(&Publish::new(topic, "kept").retain()).map(|code| code & 0x80), Ok(0));
     }
     operator.disconnect();
     for version in [V31, V311, V5] {
         let mut lenient = broker.client(version, "lenient", &format!("lenient-kept-{version}"));
         assert_eq!(lenient.subscribe("#"), Ok(1));
-        let kept = lenient
-            .received()
-            .into_iter()
-            .filter(|message| message.retain);
-        assert_eq!(
-            kept.map(|message| message.topic).collect::<Vec<_>>(),
-            ["le/x"]
-        );
+        let kept = lenient.received().into_iter().filter(|message| message.retain);
+        assert_eq!(kept.map(|message| message.topic).collect::<Vec<_>>(), ["le/x"]);
         let mut bob = broker.client(version, "bob", &format!("bob-kept-{version}"));
         assert_eq!(bob.subscribe("own/bob/+"), Ok(1));
         assert!(bob.topics().contains(&"own/bob/kept".to_owned()));
@@ -140,20 +118,13 @@ fn a_retained_message_needs_its_publisher_to_keep_its_right(install: &Install) {
         writer.disconnect();
         // An id that the broker made is bound to nobody, and must not count against its user later.
         let mut nameless = broker.client(V311, "writer", "");
-        assert_eq!(
-            nameless.publish(&Publish::new("b/kept", "x").retain()),
-            Ok(0)
-        );
+        assert_eq!(nameless.publish(&Publish::new("b/kept", "x").retain()), Ok(0));
         nameless.disconnect();
         for policy in [BOTH, SILENT_WRITER, BOTH] {
             broker.reload(policy);
             let mut reader = broker.client(V311, "reader", "reader");
             assert_eq!(reader.subscribe_all(&["a/#", "b/#"], 1), Ok(vec![1, 1]));
-            let expected: &[&str] = if policy == BOTH {
-                &["a/kept", "b/kept"]
-            } else {
-                &[]
-            };
+            let expected: &[&str] = if policy == BOTH { &["a/kept", "b/kept"] } else { &[] };
             assert_eq!(reader.topics(), expected);
         }
     });
@@ -164,9 +135,7 @@ fn queued_messages_are_checked_at_their_delivery(install: &Install) {
         let connect = |version: u8| {
             let id = format!("reader-queue-{version}");
             let connect = crate::support::mqtt::Connect::new(version, id).persistent(600);
-            connect
-                .username("reader")
-                .password(crate::support::broker::PASSWORD)
+            connect.username("reader").password(crate::support::broker::PASSWORD)
         };
         for version in [V31, V311, V5] {
             let mut reader = broker.client_with(&connect(version));

@@ -32,14 +32,8 @@ fn a_device_reports_and_the_service_hears_it(install: &Install) {
             let code = device.publish(&Publish::new(&report, [b'0' + qos]).qos(qos));
             assert_eq!(code, Ok(0), "QoS {qos}");
         }
-        let heard = service
-            .received()
-            .into_iter()
-            .filter(|message| message.topic == report);
-        assert_eq!(
-            heard.map(|message| message.payload).collect::<Vec<_>>(),
-            [b"0", b"1", b"2"]
-        );
+        let heard = service.received().into_iter().filter(|message| message.topic == report);
+        assert_eq!(heard.map(|message| message.payload).collect::<Vec<_>>(), [b"0", b"1", b"2"]);
     });
 }
 
@@ -78,10 +72,7 @@ fn the_operator_does_all_but_what_is_denied(install: &Install) {
         let mut operator = broker.client(version, "mqttuser", "mqttuser");
         let plant = format!("plant/{version}/#");
         assert_eq!(operator.subscribe(&plant), Ok(1));
-        assert_eq!(
-            operator.publish(&Publish::new(format!("plant/{version}/start"), "x")),
-            Ok(0)
-        );
+        assert_eq!(operator.publish(&Publish::new(format!("plant/{version}/start"), "x")), Ok(0));
         let code = operator.publish(&Publish::new(format!("plant/{version}/stop"), "x"));
         assert_eq!(code, Ok(if version == V5 { NOT_AUTHORIZED } else { 0 }));
         assert_eq!(operator.topics(), [format!("plant/{version}/start")]);

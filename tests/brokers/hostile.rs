@@ -3,9 +3,7 @@
 use std::thread;
 
 use crate::support::broker::{Broker, Install, PASSWORD};
-use crate::support::mqtt::{
-    Client, Connect, Gone, NOT_AUTHORIZED, Publish, V5, V31, V311, field, packet,
-};
+use crate::support::mqtt::{Client, Connect, Gone, NOT_AUTHORIZED, Publish, V5, V31, V311, field, packet};
 
 crate::tests![
     the_longest_topics_are_decided,
@@ -21,26 +19,12 @@ crate::tests![
 fn the_longest_topics_are_decided(install: &Install) {
     let mut alice = install.reference().client(V5, "alice", "alice-long");
     let long = |head: &str| format!("{head}{}", "x".repeat(65_535 - head.len()));
-    assert_eq!(
-        alice
-            .publish(&Publish::new(long("own/alice/"), "x"))
-            .map(|code| code & 0x80),
-        Ok(0)
-    );
-    assert_eq!(
-        alice.publish(&Publish::new(long("own/bob/"), "x")),
-        Ok(NOT_AUTHORIZED)
-    );
-    assert_eq!(
-        alice.publish(&Publish::new(long(""), "x")),
-        Ok(NOT_AUTHORIZED)
-    );
+    assert_eq!(alice.publish(&Publish::new(long("own/alice/"), "x")).map(|code| code & 0x80), Ok(0));
+    assert_eq!(alice.publish(&Publish::new(long("own/bob/"), "x")), Ok(NOT_AUTHORIZED));
+    assert_eq!(alice.publish(&Publish::new(long(""), "x")), Ok(NOT_AUTHORIZED));
     assert_eq!(alice.subscribe(&long("own/alice/")), Ok(1));
     assert_eq!(alice.subscribe(&long("own/bob/")), Ok(NOT_AUTHORIZED));
-    assert_eq!(
-        alice.subscribe(&long("$share/g/own/bob/")),
-        Ok(NOT_AUTHORIZED)
-    );
+    assert_eq!(alice.subscribe(&long("$share/g/own/bob/")), Ok(NOT_AUTHORIZED));
 }
 
 /// The broker allows 200 levels.
@@ -50,10 +34,7 @@ fn the_deepest_topics_are_decided(install: &Install) {
     for (head, allowed) in [("own/alice", true), ("own/bob", false)] {
         for level in ["", "x", "+"] {
             let deep = format!("{head}{}", format!("/{level}").repeat(198));
-            assert_eq!(
-                alice.subscribe(&deep),
-                Ok(if allowed { 1 } else { NOT_AUTHORIZED })
-            );
+            assert_eq!(alice.subscribe(&deep), Ok(if allowed { 1 } else { NOT_AUTHORIZED }));
             if level != "+" {
                 let code = alice.publish(&Publish::new(&deep, "x"));
                 assert_eq!(code, Ok(if allowed { 0 } else { NOT_AUTHORIZED }));
@@ -70,24 +51,11 @@ fn the_deepest_topics_are_decided(install: &Install) {
 fn a_filter_of_65_000_slashes_is_survived(install: &Install) {
     for version in [V31, V311, V5] {
         for user in ["alice", "mqttuser"] {
-            for filter in [
-                "/".repeat(65_000),
-                format!("own/alice/{}", "/".repeat(65_000)),
-                "+/".repeat(32_000),
-            ] {
-                let mut client =
-                    install
-                        .reference()
-                        .client(version, user, &format!("{user}-slashes-{version}"));
+            for filter in ["/".repeat(65_000), format!("own/alice/{}", "/".repeat(65_000)), "+/".repeat(32_000)] {
+                let mut client = install.reference().client(version, user, &format!("{user}-slashes-{version}"));
                 assert_ne!(client.subscribe(&filter), Err(Gone::Silent));
-                let mut client =
-                    install
-                        .reference()
-                        .client(version, user, &format!("{user}-slashes-{version}"));
-                assert_ne!(
-                    client.publish(&Publish::new(filter.replace('+', "x"), "x")),
-                    Err(Gone::Silent)
-                );
+                let mut client = install.reference().client(version, user, &format!("{user}-slashes-{version}"));
+                assert_ne!(client.publish(&Publish::new(filter.replace('+', "x"), "x")), Err(Gone::Silent));
             }
         }
     }
@@ -95,36 +63,22 @@ fn a_filter_of_65_000_slashes_is_survived(install: &Install) {
 
 fn many_filters_in_one_packet_are_decided_one_by_one(install: &Install) {
     let mut alice = install.reference().client(V5, "alice", "alice-many");
-    let filters: Vec<_> = (0..20_000)
-        .map(|number| {
-            format!(
-                "own/{}/{number}",
-                if number % 3 == 0 { "alice" } else { "bob" }
-            )
-        })
-        .collect();
+    let filters: Vec<_> =
+        (0..20_000).map(|number| format!("own/{}/{number}", if number % 3 == 0 { "alice" } else { "bob" })).collect();
     let codes = alice.subscribe_all(&filters, 0).expect("a SUBACK");
-    let expected: Vec<_> = (0..20_000)
-        .map(|number| if number % 3 == 0 { 0 } else { NOT_AUTHORIZED })
-        .collect();
+    let expected: Vec<_> = (0..20_000).map(|number| if number % 3 == 0 { 0 } else { NOT_AUTHORIZED }).collect();
     assert!(codes == expected);
 }
 
 /// Containment in a union with holes must not take a time that grows with the filter's possible meanings.
 fn filters_that_are_dear_to_compare_are_decided_soon(install: &Install) {
     let broker = install.reference();
-    let filters: Vec<_> = (0..1_000)
-        .map(|number| format!("{}/{number}/#", vec!["+"; 190].join("/")))
-        .collect();
+    let filters: Vec<_> = (0..1_000).map(|number| format!("{}/{number}/#", vec!["+"; 190].join("/"))).collect();
     for user in ["union", "holes", "lenient", "alice", "mqttuser"] {
         let mut client = broker.client(V5, user, &format!("{user}-dear"));
         // Small enough packets to be answered each within the patience of a client.
         for part in filters.chunks(100) {
-            assert_eq!(
-                client.subscribe_all(part, 0).map(|codes| codes.len()),
-                Ok(part.len()),
-                "{user}"
-            );
+            assert_eq!(client.subscribe_all(part, 0).map(|codes| codes.len()), Ok(part.len()), "{user}");
         }
     }
 }
@@ -141,9 +95,7 @@ impl Noise {
     }
 
     fn bytes(&mut self, most: u64) -> Vec<u8> {
-        (0..self.next() % (most + 1))
-            .map(|_| self.next() as u8)
-            .collect()
+        (0..self.next() % (most + 1)).map(|_| self.next() as u8).collect()
     }
 }
 

@@ -60,11 +60,7 @@ fn connect(
 ) -> crate::support::mqtt::Client {
     let mut client = authority.client(broker.port2, connect.version, identity);
     let answer = client.connect(connect);
-    assert!(
-        matches!(answer, Ok((_, 0))),
-        "{answer:?}: the broker asks nobody:\n{}",
-        broker.log_text()
-    );
+    assert!(matches!(answer, Ok((_, 0))), "{answer:?}: the broker asks nobody:\n{}", broker.log_text());
     client
 }
 
@@ -79,19 +75,11 @@ fn a_certificate_is_a_login(install: &Install) {
             assert_eq!(alice.publish(&Publish::new("own/alice/x", "x")), Ok(0));
             assert_eq!(alice.topics(), ["own/alice/x"]);
             assert_eq!(alice.subscribe("own/bob/#"), Ok(NOT_AUTHORIZED));
-            assert_eq!(
-                alice.publish(&Publish::new("own/bob/x", "x")),
-                Ok(NOT_AUTHORIZED)
-            );
+            assert_eq!(alice.publish(&Publish::new("own/bob/x", "x")), Ok(NOT_AUTHORIZED));
         }
         let mut alice = connect(broker, authority, &identity, &Connect::new(V5, "alice"));
         broker.reload(POLICY);
-        assert_eq!(
-            alice
-                .publish(&Publish::new("own/alice/x", "x"))
-                .map(|code| code & 0x80),
-            Ok(0)
-        );
+        assert_eq!(alice.publish(&Publish::new("own/alice/x", "x")).map(|code| code & 0x80), Ok(0));
     });
 }
 
@@ -103,11 +91,7 @@ fn a_certificate_does_not_open_other_client_ids(install: &Install) {
         for id in ["bob", "bob-1", "watcher-2", "alice2", "x", "http-api"] {
             let will = Publish::new("own/alice/will", "x");
             let mut client = connect(broker, authority, &alice, &Connect::new(V5, id).will(will));
-            assert_eq!(
-                client.publish(&Publish::new("own/alice/x", "x")),
-                Ok(NOT_AUTHORIZED),
-                "{id}"
-            );
+            assert_eq!(client.publish(&Publish::new("own/alice/x", "x")), Ok(NOT_AUTHORIZED), "{id}");
             assert_eq!(client.subscribe("own/alice/#"), Ok(NOT_AUTHORIZED), "{id}");
             let start = broker.log_len();
             drop(client);
@@ -120,11 +104,7 @@ fn a_certificate_does_not_open_other_client_ids(install: &Install) {
         assert_eq!(watcher.topics(), [""; 0]);
         for id in ["alice", "alice-1", ""] {
             let mut client = connect(broker, authority, &alice, &Connect::new(V5, id));
-            assert_eq!(
-                client.publish(&Publish::new("own/alice/x", "x")),
-                Ok(0),
-                "{id}"
-            );
+            assert_eq!(client.publish(&Publish::new("own/alice/x", "x")), Ok(0), "{id}");
         }
     });
 }
@@ -136,13 +116,8 @@ fn an_unlisted_name_needs_a_match_that_says_so(install: &Install) {
             let identity = authority.identity(name);
             let mut client = connect(broker, authority, &identity, &Connect::new(V5, name));
             let topic = format!("own/{name}/x");
-            let code = client
-                .publish(&Publish::new(&topic, "x"))
-                .expect("an answer");
-            assert_eq!(
-                client.publish(&Publish::new("own/alice/x", "x")),
-                Ok(NOT_AUTHORIZED)
-            );
+            let code = client.publish(&Publish::new(&topic, "x")).expect("an answer");
+            assert_eq!(client.publish(&Publish::new("own/alice/x", "x")), Ok(NOT_AUTHORIZED));
             let filter = client.subscribe(&topic).expect("an answer");
             assert_eq!(code & 0x80, filter & 0x80);
             code & 0x80 == 0
@@ -153,11 +128,7 @@ fn an_unlisted_name_needs_a_match_that_says_so(install: &Install) {
             assert!(!allowed(name), "{name}");
         }
         // Never where there is a password to ask for.
-        broker.assert_refused(
-            &Connect::new(V311, "sensor-7")
-                .username("sensor-7")
-                .password(PASSWORD),
-        );
+        broker.assert_refused(&Connect::new(V311, "sensor-7").username("sensor-7").password(PASSWORD));
         broker.assert_refused(&Connect::new(V311, "sensor-7").username("sensor-7"));
         broker.assert_refused(&Connect::new(V311, "bob").username("bob").password(""));
     });
@@ -172,18 +143,10 @@ fn a_session_is_not_inherited_through_a_certificate(install: &Install) {
         assert_eq!(alice.subscribe("own/alice/#"), Ok(1));
         alice.disconnect();
         let mut sender = broker.client(V5, "alice", "alice-sender");
-        assert_eq!(
-            sender.publish(&Publish::new("own/alice/secret", "queued")),
-            Ok(0)
-        );
+        assert_eq!(sender.publish(&Publish::new("own/alice/secret", "queued")), Ok(0));
         let thief = authority.identity("bob");
         let mut thief = connect(broker, authority, &thief, &kept);
-        assert_eq!(
-            sender
-                .publish(&Publish::new("own/alice/secret", "live"))
-                .map(|code| code & 0x80),
-            Ok(0)
-        );
+        assert_eq!(sender.publish(&Publish::new("own/alice/secret", "live")).map(|code| code & 0x80), Ok(0));
         if thief.ping().is_ok() {
             assert_eq!(thief.topics(), [""; 0]);
         }

@@ -3,9 +3,7 @@
 use std::io::{Read, Write};
 
 use crate::support::broker::{Install, PASSWORD, PLUGIN, Setup};
-use crate::support::mqtt::{
-    Client, Connect, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311, tcp,
-};
+use crate::support::mqtt::{Client, Connect, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311, tcp};
 
 crate::tests![
     allow_anonymous_opens_nothing,
@@ -40,10 +38,7 @@ fn login(name: &str) -> Connect {
 
 /// The code that a CONNECT to this port is answered with.
 fn answer(port: u16, connect: &Connect) -> u8 {
-    Client::open(port, connect.version)
-        .connect(connect)
-        .expect("a CONNACK")
-        .1
+    Client::open(port, connect.version).connect(connect).expect("a CONNACK").1
 }
 
 fn allow_anonymous_opens_nothing(install: &Install) {
@@ -52,17 +47,9 @@ fn allow_anonymous_opens_nothing(install: &Install) {
         for version in [V31, V311, V5] {
             broker.assert_refused(&Connect::new(version, "nobody"));
             broker.assert_refused(&Connect::new(version, "alice"));
-            broker.assert_refused(
-                &Connect::new(version, "alice")
-                    .username("alice")
-                    .password("wrong"),
-            );
+            broker.assert_refused(&Connect::new(version, "alice").username("alice").password("wrong"));
             broker.assert_refused(&Connect::new(version, "alice").username("alice"));
-            broker.assert_refused(
-                &Connect::new(version, "mallory")
-                    .username("mallory")
-                    .password("x"),
-            );
+            broker.assert_refused(&Connect::new(version, "mallory").username("mallory").password("x"));
         }
         broker.client_with(&login("alice")).disconnect();
     });
@@ -84,11 +71,7 @@ fn the_anonymous_section_is_for_anonymous_alone(install: &Install) {
             guest.publish(&Publish::new("a/x", "x")).expect("an answer");
             assert_eq!(guest.topics(), ["open/x"]);
             broker.assert_refused(&Connect::new(version, "alice"));
-            broker.assert_refused(
-                &Connect::new(version, "guest-x")
-                    .username("mallory")
-                    .password("x"),
-            );
+            broker.assert_refused(&Connect::new(version, "guest-x").username("mallory").password("x"));
             guest.unsubscribe("open/#").expect("an answer");
             clients.push(guest);
         }
@@ -96,10 +79,7 @@ fn the_anonymous_section_is_for_anonymous_alone(install: &Install) {
         // A match is for listed users.
         assert_eq!(guest.subscribe("#"), Ok(NOT_AUTHORIZED));
         let mut alice = broker.client_with(&login("alice"));
-        assert_eq!(
-            alice.publish(&Publish::new("open/x", "x")),
-            Ok(NOT_AUTHORIZED)
-        );
+        assert_eq!(alice.publish(&Publish::new("open/x", "x")), Ok(NOT_AUTHORIZED));
         assert_eq!(alice.subscribe("#"), Ok(1));
         // SIGHUP drops no anonymous client while the section and the setting are there.
         broker.reload(&policy);
@@ -108,12 +88,7 @@ fn the_anonymous_section_is_for_anonymous_alone(install: &Install) {
         broker.reload(ALICE);
         broker.assert_refused(&Connect::new(V5, "guest-6"));
         // Dropped or not: without rights.
-        assert_ne!(
-            guest
-                .publish(&Publish::new("open/x", "x"))
-                .map(|code| code & 0x80),
-            Ok(0)
-        );
+        assert_ne!(guest.publish(&Publish::new("open/x", "x")).map(|code| code & 0x80), Ok(0));
     });
 }
 
@@ -129,10 +104,7 @@ fn reload_and_knock(broker: &crate::support::broker::Broker, policy: &str) {
             return;
         }
     }
-    panic!(
-        "the policy does not come into force:\n{}",
-        broker.log_text()
-    );
+    panic!("the policy does not come into force:\n{}", broker.log_text());
 }
 
 fn per_listener_settings_with_one_plugin(install: &Install) {
@@ -149,28 +121,15 @@ fn per_listener_settings_with_one_plugin(install: &Install) {
         let mut other = Client::open(broker.port2, V5);
         assert_eq!(other.connect(&Connect::new(V5, "other")), Ok((false, 0)));
         for topic in ["a/x", "b/x"] {
-            assert_eq!(
-                other
-                    .publish(&Publish::new(topic, "x"))
-                    .map(|code| code & 0x80),
-                Ok(0)
-            );
+            assert_eq!(other.publish(&Publish::new(topic, "x")).map(|code| code & 0x80), Ok(0));
         }
         assert_eq!(alice.topics(), ["a/x"]);
 
-        reload_and_knock(
-            broker,
-            &format!("{ALICE}{}", BOB.replace("version = 1", "")),
-        );
+        reload_and_knock(broker, &format!("{ALICE}{}", BOB.replace("version = 1", "")));
         broker.client_with(&login("bob")).disconnect();
         reload_and_knock(broker, BOB);
         broker.assert_refused(&login("alice"));
-        assert_ne!(
-            alice
-                .publish(&Publish::new("a/x", "x"))
-                .map(|code| code & 0x80),
-            Ok(0)
-        );
+        assert_ne!(alice.publish(&Publish::new("a/x", "x")).map(|code| code & 0x80), Ok(0));
         assert_eq!(other.ping(), Ok(()));
     });
 }
@@ -182,10 +141,7 @@ fn per_listener_settings_with_two_policies(install: &Install) {
     );
     let setup = Setup::conf(&conf).with_policy(ALICE).file("bob.toml", BOB);
     install.with(&setup, |broker| {
-        for (port, in_, out) in [
-            (broker.port, "alice", "bob"),
-            (broker.port2, "bob", "alice"),
-        ] {
+        for (port, in_, out) in [(broker.port, "alice", "bob"), (broker.port2, "bob", "alice")] {
             assert_eq!(answer(port, &login(in_)), 0);
             assert_eq!(answer(port, &login(out)), NOT_AUTHORIZED);
             assert_eq!(answer(port, &Connect::new(V311, "x")), REFUSED_3);
@@ -229,11 +185,7 @@ fn a_plugin_named_twice_opens_nothing(install: &Install) {
     let setup = Setup::conf(&conf).with_policy(ALICE);
     install.with_if_it_starts(&setup, |broker| {
         broker.assert_refused(&login("bob"));
-        broker.assert_refused(
-            &Connect::new(V5, "alice")
-                .username("alice")
-                .password("wrong"),
-        );
+        broker.assert_refused(&Connect::new(V5, "alice").username("alice").password("wrong"));
         broker.assert_refused(&Connect::new(V5, "x"));
         let mut alice = broker.client_with(&login("alice"));
         assert_eq!(alice.publish(&Publish::new("b/x", "x")), Ok(NOT_AUTHORIZED));
@@ -263,9 +215,7 @@ fn the_http_api_needs_its_own_right(install: &Install) {
         "{ALICE}\n[roles.monitor]\napi = true\n[users.ops]\nroles = [\"monitor\"]\npassword = \"{{password}}\"\n\
          [users.root]\nsubscribe = [\"#\", \"/api/#\"]\npublish = [\"#\"]\nclient_id = [\"*\"]\npassword = \"{{password}}\"\n"
     );
-    let conf = format!(
-        "listener {{port}} 127.0.0.1\n{PLUGIN}listener {{port2}} 127.0.0.1\nprotocol http_api\n"
-    );
+    let conf = format!("listener {{port}} 127.0.0.1\n{PLUGIN}listener {{port2}} 127.0.0.1\nprotocol http_api\n");
     install.with(&Setup::conf(&conf).with_policy(&policy), |broker| {
         // ops:sesame, ops:wrong, alice:sesame, root:sesame, mallory:sesame
         let logins = [
@@ -283,11 +233,7 @@ fn the_http_api_needs_its_own_right(install: &Install) {
         }
         for version in [V31, V311, V5] {
             for user in ["ops", "root", "alice"] {
-                broker.assert_refused(
-                    &Connect::new(version, "http-api")
-                        .username(user)
-                        .password(PASSWORD),
-                );
+                broker.assert_refused(&Connect::new(version, "http-api").username(user).password(PASSWORD));
             }
         }
         // The right to the API is no right to topics.
@@ -296,25 +242,18 @@ fn the_http_api_needs_its_own_right(install: &Install) {
             assert_eq!(ops.subscribe(filter), Ok(NOT_AUTHORIZED));
         }
         broker.reload(&policy);
-        assert_eq!(
-            get(broker.port2, "/api/v1/version", "b3BzOnNlc2FtZQ=="),
-            200
-        );
+        assert_eq!(get(broker.port2, "/api/v1/version", "b3BzOnNlc2FtZQ=="), 200);
     });
 }
 
 /// The status of a GET.
 fn get(port: u16, path: &str, login: &str) -> u16 {
     let mut stream = tcp(port);
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\r\n"
-    );
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
-    let status = answer
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     status.unwrap_or_else(|| panic!("{answer:?}"))
 }

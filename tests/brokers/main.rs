@@ -1,11 +1,6 @@
 //! The plugin inside the stock brokers, each test once for every version: what a client sees on the wire.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -58,10 +53,7 @@ fn main() -> ExitCode {
         Err(problem) => return fail(&problem),
     };
     if !plugin().is_file() {
-        return fail(&format!(
-            "{} is missing: cargo build --release",
-            plugin().display()
-        ));
+        return fail(&format!("{} is missing: cargo build --release", plugin().display()));
     }
     let installs: Vec<_> = installs.into_iter().map(Arc::new).collect();
 
@@ -73,18 +65,13 @@ fn main() -> ExitCode {
             match (test.lacks)(install) {
                 Some(reason) => {
                     left_out.push(format!("{name}: {reason}"));
-                    trials.push(
-                        Trial::test(format!("{name} ({reason})"), || Ok(()))
-                            .with_ignored_flag(true),
-                    );
+                    trials.push(Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true));
                 }
                 None => trials.push(Trial::test(name, {
                     let install = Arc::clone(install);
                     move || {
                         (test.run)(&install);
-                        install
-                            .started_reference()
-                            .inspect(|broker| broker.assert_serving());
+                        install.started_reference().inspect(|broker| broker.assert_serving());
                         Ok(())
                     }
                 })),
@@ -94,15 +81,11 @@ fn main() -> ExitCode {
 
     let listing = arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
-    for broker in installs.iter().filter_map(Install::started_reference) {
+    for broker in installs.iter().filter_map(|install| install.started_reference()) {
         broker.stop();
     }
     if !listing && !left_out.is_empty() {
-        eprintln!(
-            "!! {} tests could not run:\n   {}",
-            left_out.len(),
-            left_out.join("\n   ")
-        );
+        eprintln!("!! {} tests could not run:\n   {}", left_out.len(), left_out.join("\n   "));
     }
     conclusion.exit_code()
 }

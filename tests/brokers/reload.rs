@@ -64,21 +64,12 @@ fn connected(broker: &Broker) -> Vec<Client> {
 
 fn assert_undisturbed(broker: &Broker, clients: &mut [Client]) {
     for client in clients {
-        assert_eq!(
-            client.ping(),
-            Ok(()),
-            "a client was disconnected:\n{}",
-            broker.log_text()
-        );
+        assert_eq!(client.ping(), Ok(()), "a client was disconnected:\n{}", broker.log_text());
     }
     for version in VERSIONS {
         let kept = Connect::new(version, format!("alice-offline-{version}")).persistent(600);
         let (client, answer) = broker.try_client(&kept.username("alice").password(PASSWORD));
-        assert_eq!(
-            answer,
-            Ok((version != V31, 0)),
-            "an offline session was lost"
-        );
+        assert_eq!(answer, Ok((version != V31, 0)), "an offline session was lost");
         client.disconnect();
     }
 }
@@ -86,26 +77,10 @@ fn assert_undisturbed(broker: &Broker, clients: &mut [Client]) {
 /// The policy in force is still OLD.
 fn assert_old(broker: &Broker) {
     let mut alice = broker.client(V5, "alice", "alice-asks");
-    assert_eq!(
-        alice
-            .publish(&Publish::new("old/x", "x"))
-            .map(|code| code & 0x80),
-        Ok(0)
-    );
-    assert_eq!(
-        alice.publish(&Publish::new("new/x", "x")),
-        Ok(NOT_AUTHORIZED)
-    );
-    broker.assert_refused(
-        &Connect::new(V5, "carol")
-            .username("carol")
-            .password(PASSWORD),
-    );
-    broker.assert_refused(
-        &Connect::new(V5, "alice")
-            .username("alice")
-            .password("wrong"),
-    );
+    assert_eq!(alice.publish(&Publish::new("old/x", "x")).map(|code| code & 0x80), Ok(0));
+    assert_eq!(alice.publish(&Publish::new("new/x", "x")), Ok(NOT_AUTHORIZED));
+    broker.assert_refused(&Connect::new(V5, "carol").username("carol").password(PASSWORD));
+    broker.assert_refused(&Connect::new(V5, "alice").username("alice").password("wrong"));
     broker.assert_refused(&Connect::new(V5, "alice"));
 }
 
@@ -131,10 +106,7 @@ fn a_good_policy_takes_effect_and_nobody_is_disconnected(install: &Install) {
         let mut clients = connected(broker);
         let mut alice = broker.client(V5, "alice", "alice");
         assert_eq!(alice.subscribe("new/#"), Ok(1));
-        assert_eq!(
-            alice.publish(&Publish::new("new/x", "1")),
-            Ok(NOT_AUTHORIZED)
-        );
+        assert_eq!(alice.publish(&Publish::new("new/x", "1")), Ok(NOT_AUTHORIZED));
         broker.reload(NEW);
         assert_eq!(alice.publish(&Publish::new("new/x", "2")), Ok(0));
         assert_eq!(alice.received().len(), 1);
@@ -147,9 +119,7 @@ fn a_good_policy_takes_effect_and_nobody_is_disconnected(install: &Install) {
 }
 
 fn a_broken_policy_is_reported_and_the_old_one_stays(install: &Install) {
-    fails_to_load(install, |broker| {
-        broker.write_policy(&format!("{NEW}\n[users.dave\n"))
-    });
+    fails_to_load(install, |broker| broker.write_policy(&format!("{NEW}\n[users.dave\n")));
 }
 
 fn every_problem_is_reported_at_its_place(install: &Install) {
@@ -167,11 +137,7 @@ password  = "plain"
         broker.reload_logs("policy not loaded");
         for line in [3, 4, 5, 6] {
             let place = format!("policy.toml:{line}:");
-            broker.wait_log(
-                start,
-                |text| text.contains("mqtt-acl: ") && text.contains(&place),
-                &place,
-            );
+            broker.wait_log(start, |text| text.contains("mqtt-acl: ") && text.contains(&place), &place);
         }
         assert_old(broker);
     });
@@ -179,16 +145,12 @@ password  = "plain"
 
 fn a_policy_whose_tests_fail_does_not_take_effect(install: &Install) {
     fails_to_load(install, |broker| {
-        broker.write_policy(&format!(
-            "{NEW}\n[[test]]\nuser = \"bob\"\ncan = {{ publish = [\"new/x\"] }}\n"
-        ));
+        broker.write_policy(&format!("{NEW}\n[[test]]\nuser = \"bob\"\ncan = {{ publish = [\"new/x\"] }}\n"));
     });
 }
 
 fn a_missing_policy_changes_nothing(install: &Install) {
-    fails_to_load(install, |broker| {
-        fs::remove_file(broker.policy_file()).expect("the policy is removed")
-    });
+    fails_to_load(install, |broker| fs::remove_file(broker.policy_file()).expect("the policy is removed"));
 }
 
 fn an_empty_policy_changes_nothing(install: &Install) {
@@ -221,11 +183,7 @@ fn a_policy_that_others_may_write_changes_nothing(install: &Install) {
 fn a_deny_all_that_is_meant_is_obeyed(install: &Install) {
     install.with(&Setup::policy(OLD), |broker| {
         broker.reload("version = 1\n");
-        broker.assert_refused(
-            &Connect::new(V5, "alice")
-                .username("alice")
-                .password(PASSWORD),
-        );
+        broker.assert_refused(&Connect::new(V5, "alice").username("alice").password(PASSWORD));
     });
 }
 
@@ -240,8 +198,7 @@ fn a_removed_user_loses_everything(install: &Install) {
     install.with(&Setup::policy(OLD), |broker| {
         let mut alice = broker.client(V5, "alice", "alice");
         assert_eq!(alice.subscribe("old/#"), Ok(1));
-        let mut bobs =
-            VERSIONS.map(|version| broker.client(version, "bob", &format!("bob-{version}")));
+        let mut bobs = VERSIONS.map(|version| broker.client(version, "bob", &format!("bob-{version}")));
         broker.reload(WITHOUT_BOB);
         for bob in &mut bobs {
             // Dropped or refused, as the version can: never heard.
@@ -249,11 +206,7 @@ fn a_removed_user_loses_everything(install: &Install) {
         }
         assert_eq!(alice.topics(), [""; 0]);
         for version in VERSIONS {
-            broker.assert_refused(
-                &Connect::new(version, "bob")
-                    .username("bob")
-                    .password(PASSWORD),
-            );
+            broker.assert_refused(&Connect::new(version, "bob").username("bob").password(PASSWORD));
         }
         broker.hang_up();
         assert_eq!(alice.publish(&Publish::new("old/x", "x")), Ok(0));
@@ -271,11 +224,7 @@ fn a_changed_password_counts(install: &Install) {
     install.with(&Setup::policy(OLD), |broker| {
         broker.client(V311, "alice", "alice").disconnect();
         broker.reload(&other);
-        broker.assert_refused(
-            &Connect::new(V311, "alice")
-                .username("alice")
-                .password(PASSWORD),
-        );
+        broker.assert_refused(&Connect::new(V311, "alice").username("alice").password(PASSWORD));
         broker.reload(OLD);
         broker.client(V311, "alice", "alice").disconnect();
     });
@@ -289,23 +238,11 @@ fn logins_right_after_sighup_are_checked(install: &Install) {
         for _ in 0..20 {
             broker.hang_up();
             for version in VERSIONS {
-                broker.assert_refused(
-                    &Connect::new(version, "alice")
-                        .username("alice")
-                        .password("wrong"),
-                );
+                broker.assert_refused(&Connect::new(version, "alice").username("alice").password("wrong"));
                 broker.assert_refused(&Connect::new(version, "alice").username("alice"));
-                broker.assert_refused(
-                    &Connect::new(version, "alice-3-0")
-                        .username("bob")
-                        .password(PASSWORD),
-                );
+                broker.assert_refused(&Connect::new(version, "alice-3-0").username("bob").password(PASSWORD));
                 broker.assert_refused(&Connect::new(version, "nobody"));
-                broker.assert_refused(
-                    &Connect::new(version, "mallory")
-                        .username("mallory")
-                        .password("x"),
-                );
+                broker.assert_refused(&Connect::new(version, "mallory").username("mallory").password("x"));
             }
         }
         assert_undisturbed(broker, &mut clients);

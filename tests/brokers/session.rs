@@ -42,8 +42,7 @@ const PERSISTENCE: &str = "persistence true\npersistence_location {folder}/data/
 fn leave_sessions(broker: &Broker, seconds: u32) {
     for user in ["alice", "bob", "carol"] {
         for (version, expiry) in [(V5, seconds), (V5, seconds + 1), (V311, 0)] {
-            let connect =
-                Connect::new(version, format!("{user}-{version}-{expiry}")).persistent(expiry);
+            let connect = Connect::new(version, format!("{user}-{version}-{expiry}")).persistent(expiry);
             let mut client = broker.client_with(&connect.username(user).password(PASSWORD));
             assert_eq!(client.subscribe_all(&["a/#"], 1), Ok(vec![1]));
             client.disconnect();
@@ -63,11 +62,7 @@ fn wait_for_expiry(broker: &Broker, start: usize, seconds: u32) {
         }
     }
     let mut bob = broker.client(V5, "bob", "bob");
-    assert_eq!(
-        bob.publish(&Publish::new("a/x", "x"))
-            .map(|code| code & 0x80),
-        Ok(0)
-    );
+    assert_eq!(bob.publish(&Publish::new("a/x", "x")).map(|code| code & 0x80), Ok(0));
     // The contexts of the expired are freed in the loop that follows.
     assert_eq!(bob.ping(), Ok(()));
 }
@@ -85,27 +80,15 @@ fn offline_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Insta
         broker.reload(policy);
     }
     broker.hang_up();
-    assert_eq!(
-        online
-            .publish(&Publish::new("a/x", "x"))
-            .map(|code| code & 0x80),
-        Ok(0)
-    );
+    assert_eq!(online.publish(&Publish::new("a/x", "x")).map(|code| code & 0x80), Ok(0));
     wait_for_expiry(&broker, start, 4);
-    assert_eq!(
-        online.ping(),
-        Ok(()),
-        "somebody was disconnected for the others"
-    );
+    assert_eq!(online.ping(), Ok(()), "somebody was disconnected for the others");
     broker.assert_serving();
     assert_clean(&broker.stop());
 }
 
 fn restored_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Install) {
-    let broker = Broker::running(
-        install,
-        &Setup::policy(POLICY).setting(PERSISTENCE).under_valgrind(),
-    );
+    let broker = Broker::running(install, &Setup::policy(POLICY).setting(PERSISTENCE).under_valgrind());
     leave_sessions(&broker, 8);
     let start = broker.log_len();
     broker.restart();
@@ -121,11 +104,9 @@ fn restored_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Inst
 /// From disk the broker knows the id and the name of a session, but no password and no address.
 fn restored_sessions_keep_their_user(install: &Install) {
     install.with(&Setup::policy(POLICY).setting(PERSISTENCE), |broker| {
-        let session =
-            |version| Connect::new(version, format!("alice-kept-{version}")).persistent(600);
+        let session = |version| Connect::new(version, format!("alice-kept-{version}")).persistent(600);
         for version in [V311, V5] {
-            let mut alice =
-                broker.client_with(&session(version).username("alice").password(PASSWORD));
+            let mut alice = broker.client_with(&session(version).username("alice").password(PASSWORD));
             assert_eq!(alice.subscribe_all(&["a/#", "b/#"], 1), Ok(vec![1, 1]));
             alice.disconnect();
         }
@@ -141,8 +122,7 @@ fn restored_sessions_keep_their_user(install: &Install) {
             for thief in ["bob", "carol"] {
                 broker.assert_refused(&session(version).username(thief).password(PASSWORD));
             }
-            let (mut alice, answer) =
-                broker.try_client(&session(version).username("alice").password(PASSWORD));
+            let (mut alice, answer) = broker.try_client(&session(version).username("alice").password(PASSWORD));
             assert_eq!(answer, Ok((true, 0)));
             assert_eq!(alice.topics(), ["a/1", "a/2"]);
         }
@@ -156,28 +136,17 @@ fn the_whole_life_of_a_client_is_clean_under_valgrind(install: &Install) {
         let will = Connect::new(version, "bob-will").will(Publish::new("a/will", "x"));
         drop(broker.client_with(&will.username("bob").password(PASSWORD)));
         let mut alice = broker.client(version, "alice", "alice");
-        alice
-            .subscribe_all(&["a/#", "c/#", "#", "$share/g/a/#", "$SYS/#"], 2)
-            .expect("a SUBACK");
+        alice.subscribe_all(&["a/#", "c/#", "#", "$share/g/a/#", "$SYS/#"], 2).expect("a SUBACK");
         alice.unsubscribe("a/1").expect("an UNSUBACK");
         let mut bob = broker.client(version, "bob", "bob");
         for topic in ["a/x", "b/x", "$SYS/x", "$CONTROL/x/v1"] {
             for qos in 0..=2 {
-                bob.publish(&Publish::new(topic, "x").qos(qos).retain())
-                    .expect("an answer");
+                bob.publish(&Publish::new(topic, "x").qos(qos).retain()).expect("an answer");
             }
         }
         alice.received();
-        broker.assert_refused(
-            &Connect::new(version, "alice")
-                .username("carol")
-                .password(PASSWORD),
-        );
-        broker.assert_refused(
-            &Connect::new(version, "alice")
-                .username("alice")
-                .password("wrong"),
-        );
+        broker.assert_refused(&Connect::new(version, "alice").username("carol").password(PASSWORD));
+        broker.assert_refused(&Connect::new(version, "alice").username("alice").password("wrong"));
     }
     broker.write_policy("version = ");
     broker.reload_logs("policy not loaded");

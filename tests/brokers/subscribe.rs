@@ -23,16 +23,7 @@ crate::tests![
 
 fn each_filter_is_answered_by_itself(install: &Install) {
     let broker = install.reference();
-    let filters = [
-        "own/alice/a",
-        "own/bob/a",
-        "own/alice/+",
-        "own/+/a",
-        "own/alice/#",
-        "own/#",
-        "#",
-        "own/alice",
-    ];
+    let filters = ["own/alice/a", "own/bob/a", "own/alice/+", "own/+/a", "own/alice/#", "own/#", "#", "own/alice"];
     for (version, refused) in [(V311, FAILURE_3), (V5, NOT_AUTHORIZED)] {
         let mut alice = broker.client(version, "alice", &format!("alice-filters-{version}"));
         for qos in 0..=2 {
@@ -45,10 +36,7 @@ fn each_filter_is_answered_by_itself(install: &Install) {
 fn mqtt_3_1_shows_a_refusal_as_granted_and_delivers_nothing(install: &Install) {
     let broker = install.reference();
     let mut alice = broker.client(V31, "alice", "alice-old");
-    assert_eq!(
-        alice.subscribe_all(&["own/bob/old", "own/#"], 1),
-        Ok(vec![1, 1])
-    );
+    assert_eq!(alice.subscribe_all(&["own/bob/old", "own/#"], 1), Ok(vec![1, 1]));
     let mut bob = broker.client(V31, "bob", "bob-old");
     assert_eq!(bob.publish(&Publish::new("own/bob/old", "x")), Ok(0));
     assert_eq!(alice.topics(), [""; 0]);
@@ -57,29 +45,12 @@ fn mqtt_3_1_shows_a_refusal_as_granted_and_delivers_nothing(install: &Install) {
 fn a_filter_must_be_contained(install: &Install) {
     let broker = install.reference();
     let mut service = broker.client(V5, "mqttservice", "mqttservice-contained");
-    for filter in [
-        "dt/demo/#",
-        "dt/demo/+/+/#",
-        "cmd/demo/+",
-        "dt/demo",
-        "dt/demo/1/dev00001/senml",
-    ] {
+    for filter in ["dt/demo/#", "dt/demo/+/+/#", "cmd/demo/+", "dt/demo", "dt/demo/1/dev00001/senml"] {
         assert_eq!(service.subscribe(filter), Ok(1), "{filter}");
     }
-    for filter in [
-        "#",
-        "+/#",
-        "dt/#",
-        "+/demo/#",
-        "dt/+/#",
-        "dt",
-        "dt/+",
-        "/dt/demo/#",
-        "DT/demo/#",
-        "+",
-        "+/demo",
-        "/#",
-    ] {
+    for filter in
+        ["#", "+/#", "dt/#", "+/demo/#", "dt/+/#", "dt", "dt/+", "/dt/demo/#", "DT/demo/#", "+", "+/demo", "/#"]
+    {
         assert_eq!(service.subscribe(filter), Ok(NOT_AUTHORIZED), "{filter}");
     }
     let mut operator = broker.client(V5, "mqttuser", "mqttuser-contained");
@@ -104,15 +75,7 @@ fn deny_holes_count(install: &Install) {
     for filter in ["ho/open/#", "ho/open", "ho", "ho/secrets/#"] {
         assert_eq!(user.subscribe(filter), Ok(1), "{filter}");
     }
-    for filter in [
-        "ho/#",
-        "ho/+",
-        "ho/+/x",
-        "ho/secret",
-        "ho/secret/#",
-        "ho/secret/x",
-        "#",
-    ] {
+    for filter in ["ho/#", "ho/+", "ho/+/x", "ho/secret", "ho/secret/#", "ho/secret/x", "#"] {
         assert_eq!(user.subscribe(filter), Ok(NOT_AUTHORIZED), "{filter}");
     }
 }
@@ -120,18 +83,12 @@ fn deny_holes_count(install: &Install) {
 fn overlap_is_filtered_message_by_message(install: &Install) {
     let broker = install.reference();
     for (version, refused) in [(V311, FAILURE_3), (V5, NOT_AUTHORIZED)] {
-        let mut operator =
-            broker.client(version, "mqttuser", &format!("mqttuser-overlap-{version}"));
+        let mut operator = broker.client(version, "mqttuser", &format!("mqttuser-overlap-{version}"));
         for filter in ["le/+", "le/#", "#", "+/x"] {
             let mut lenient = broker.client(version, "lenient", "lenient");
             assert_eq!(lenient.subscribe(filter), Ok(1), "{filter}");
             for topic in ["le/x", "le/y", "le/z", "le", "le/sub", "le/sub/x", "le/x/y"] {
-                assert_eq!(
-                    operator
-                        .publish(&Publish::new(topic, "x"))
-                        .map(|code| code & 0x80),
-                    Ok(0)
-                );
+                assert_eq!(operator.publish(&Publish::new(topic, "x")).map(|code| code & 0x80), Ok(0));
             }
             let expected: &[&str] = match filter {
                 "+/x" => &["le/x"],
@@ -171,9 +128,7 @@ fn system_topics_need_their_own_rule(install: &Install) {
 }
 
 fn control_topics_are_not_reached(install: &Install) {
-    let mut operator = install
-        .reference()
-        .client(V5, "mqttuser", "mqttuser-controls");
+    let mut operator = install.reference().client(V5, "mqttuser", "mqttuser-controls");
     for filter in ["$CONTROL/#", "$CONTROL/dynamic-security/v1", "$x/#"] {
         assert_eq!(operator.subscribe(filter), Ok(NOT_AUTHORIZED), "{filter}");
     }
@@ -197,21 +152,10 @@ fn share_groups_are_stripped(install: &Install) {
     let broker = install.reference();
     for (version, refused) in [(V311, FAILURE_3), (V5, NOT_AUTHORIZED)] {
         let mut sharer = broker.client(version, "sharer", &format!("sharer-{version}"));
-        for filter in [
-            "$share/g/sh/x",
-            "$share/g/sh/#",
-            "$share/other/sh/+/y",
-            "$share/g/sh",
-        ] {
+        for filter in ["$share/g/sh/x", "$share/g/sh/#", "$share/other/sh/+/y", "$share/g/sh"] {
             assert_eq!(sharer.subscribe(filter), Ok(1), "{filter}");
         }
-        for filter in [
-            "$share/g/other",
-            "$share/g/#",
-            "$share/sh/x/y",
-            "$share/g/+/x",
-            "$share/g//sh/x",
-        ] {
+        for filter in ["$share/g/other", "$share/g/#", "$share/sh/x/y", "$share/g/+/x", "$share/g//sh/x"] {
             assert_eq!(sharer.subscribe(filter), Ok(refused), "{filter}");
         }
         let mut operator = broker.client(version, "mqttuser", "mqttuser-sharing");
@@ -275,28 +219,14 @@ fn malformed_share_is_never_granted(install: &Install) {
         "$shareX/g/sh/x",
         "$shareX/sh/x",
     ];
-    for (version, user) in [
-        (V311, "sharer"),
-        (V5, "sharer"),
-        (V311, "mqttuser"),
-        (V5, "mqttuser"),
-    ] {
+    for (version, user) in [(V311, "sharer"), (V5, "sharer"), (V311, "mqttuser"), (V5, "mqttuser")] {
         for filter in malformed {
             let mut client = broker.client(version, user, &format!("{user}-malformed-{version}"));
             let answer = client.subscribe(filter);
             let refused = matches!(answer, Ok(FAILURE_3..) | Err(Gone::Closed));
             assert!(refused, "{user}: {filter}: {answer:?}");
-            let mut operator = broker.client(
-                V5,
-                "mqttuser",
-                &format!("mqttuser-malformed-sender-{version}-{user}"),
-            );
-            assert_eq!(
-                operator
-                    .publish(&Publish::new("sh/x", "x"))
-                    .map(|code| code & 0x80),
-                Ok(0)
-            );
+            let mut operator = broker.client(V5, "mqttuser", &format!("mqttuser-malformed-sender-{version}-{user}"));
+            assert_eq!(operator.publish(&Publish::new("sh/x", "x")).map(|code| code & 0x80), Ok(0));
             if client.ping().is_ok() {
                 assert_eq!(client.topics(), [""; 0], "{user}: {filter}");
             }

@@ -23,10 +23,7 @@ fn watcher(broker: &Broker, id: &str, filter: &str) -> Client {
 
 fn with_will(version: u8, id: &str, topic: &str) -> Connect {
     let will = Publish::new(topic, "gone");
-    Connect::new(version, id)
-        .username("alice")
-        .password(PASSWORD)
-        .will(will)
+    Connect::new(version, id).username("alice").password(PASSWORD).will(will)
 }
 
 /// Ends the connection as a broken network does, and waits until the broker has noticed.
@@ -44,16 +41,11 @@ fn an_allowed_will_is_published(install: &Install) {
     let broker = install.reference();
     let mut watcher = watcher(broker, "mqttuser-wills", "own/alice/will/+");
     for version in VERSIONS {
-        let (id, topic) = (
-            format!("alice-will-{version}"),
-            format!("own/alice/will/{version}"),
-        );
+        let (id, topic) = (format!("alice-will-{version}"), format!("own/alice/will/{version}"));
         drop(broker.client_with(&with_will(version, &id, &topic)));
         // DISCONNECT comes before the check of the will in every version (contract 0.8).
         assert_eq!(watcher.next_message().topic, topic);
-        broker
-            .client_with(&with_will(version, &id, &topic))
-            .disconnect();
+        broker.client_with(&with_will(version, &id, &topic)).disconnect();
         assert_eq!(watcher.topics(), [""; 0], "a will after DISCONNECT");
     }
 }
@@ -66,11 +58,7 @@ fn a_denied_will_is_suppressed(install: &Install) {
         let id = format!("alice-forger-{version}");
         for qos in 0..=2 {
             let mut connect = with_will(version, &id, &format!("own/bob/will/{version}"));
-            connect.will = Some(
-                Publish::new(format!("own/bob/will/{version}"), "forged")
-                    .qos(qos)
-                    .retain(),
-            );
+            connect.will = Some(Publish::new(format!("own/bob/will/{version}"), "forged").qos(qos).retain());
             let start = broker.log_len();
             let client = broker.client_with(&connect);
             break_off(broker, client, &id);
@@ -90,10 +78,7 @@ fn a_will_of_a_refused_connection_is_never_published(install: &Install) {
     for version in VERSIONS {
         let will = with_will(version, "alice-refused-will", "own/alice/refused-will");
         broker.assert_refused(&will.clone().password("wrong"));
-        broker.assert_refused(&Connect {
-            client_id: b"bob".to_vec(),
-            ..will.clone()
-        });
+        broker.assert_refused(&Connect { client_id: b"bob".to_vec(), ..will.clone() });
         broker.assert_refused(&will.username("bob"));
     }
     let mut method = with_will(V5, "alice-method", "own/alice/refused-will");
@@ -105,10 +90,7 @@ fn a_will_of_a_refused_connection_is_never_published(install: &Install) {
 fn a_delayed_will_is_checked_when_due(install: &Install) {
     let broker = install.reference();
     let mut watcher = watcher(broker, "mqttuser-delayed-wills", "own/+/delayed");
-    for (id, topic) in [
-        ("alice-delayed-0", "own/bob/delayed"),
-        ("alice-delayed-1", "own/alice/delayed"),
-    ] {
+    for (id, topic) in [("alice-delayed-0", "own/bob/delayed"), ("alice-delayed-1", "own/alice/delayed")] {
         let mut connect = with_will(V5, id, topic).persistent(60);
         connect.will_delay = 1;
         break_off(broker, broker.client_with(&connect), id);
@@ -123,11 +105,7 @@ fn a_will_at_takeover_is_checked(install: &Install) {
     let mut watcher = watcher(broker, "mqttuser-taken-wills", "own/+/taken");
     for topic in ["own/bob/taken", "own/alice/taken"] {
         let mut first = broker.client_with(&with_will(V311, "alice-taken", topic));
-        let second = broker.client_with(
-            &Connect::new(V311, "alice-taken")
-                .username("alice")
-                .password(PASSWORD),
-        );
+        let second = broker.client_with(&Connect::new(V311, "alice-taken").username("alice").password(PASSWORD));
         first.closed();
         second.disconnect();
     }
@@ -168,11 +146,7 @@ fn a_will_to_control_topics_is_harmless(install: &Install) {
         if matches!(answer, Ok((_, 0))) {
             let start = broker.log_len();
             break_off(broker, client, "mqttuser-control-will");
-            broker.wait_log(
-                start,
-                |line| line.contains("refused") && line.contains(topic),
-                "the refused will",
-            );
+            broker.wait_log(start, |line| line.contains("refused") && line.contains(topic), "the refused will");
         }
     }
 }

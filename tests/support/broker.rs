@@ -17,8 +17,10 @@ use super::mqtt::{Client, Connect, PATIENCE, V5, V311};
 /// Every password in the tests' policies, as a client sends it.
 pub(crate) const PASSWORD: &str = "sesame";
 /// The same as `mosquitto_passwd` writes it: cheap, so that logins do not make up the time of the tests.
-const PBKDF2: &str = "$7$101$X9aGnLYlh470XxDz$wBdgUZw+pPQp9Wlmh9bHfG4DuWnZRLB7jDJhZpyep9AqD270f1vPt8g2gYaHhoPMyriOgUjtWWjDU0wJkb6rBw==";
-const ARGON2ID: &str = "$argon2id$v=19$m=19456,t=2,p=1$QnQOb2tJuY/ZrqdDyEiQkA$w9Rmq5bTb5jXSGbJ4hDAYUCncvYp9Q/mTO0fuhVm5FU";
+const PBKDF2: &str =
+    "$7$101$X9aGnLYlh470XxDz$wBdgUZw+pPQp9Wlmh9bHfG4DuWnZRLB7jDJhZpyep9AqD270f1vPt8g2gYaHhoPMyriOgUjtWWjDU0wJkb6rBw==";
+const ARGON2ID: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$QnQOb2tJuY/ZrqdDyEiQkA$w9Rmq5bTb5jXSGbJ4hDAYUCncvYp9Q/mTO0fuhVm5FU";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -44,8 +46,7 @@ impl Install {
         let base = target().join("brokers");
         let advice = "run tests/brokers/prepare.sh first";
         let read = |path: PathBuf| {
-            let text = fs::read_to_string(&path)
-                .map_err(|error| format!("{}: {error}: {advice}", path.display()))?;
+            let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}: {advice}", path.display()))?;
             Ok::<_, String>(text.trim().to_owned())
         };
         let engine = match read(base.join("engine"))?.as_str() {
@@ -56,37 +57,21 @@ impl Install {
         let mut installs = Vec::new();
         for suite in ["bookworm", "trixie", "forky"] {
             let folder = base.join(suite);
-            let image = if engine == Engine::Unpacked {
-                String::new()
-            } else {
-                read(folder.join("image"))?
-            };
+            let image = if engine == Engine::Unpacked { String::new() } else { read(folder.join("image"))? };
             let version = read(folder.join("version"))?;
-            installs.push(Self {
-                version,
-                engine,
-                folder,
-                image,
-                reference: OnceLock::new(),
-            });
+            installs.push(Self { version, engine, folder, image, reference: OnceLock::new() });
         }
         Ok(installs)
     }
 
     pub(crate) fn is_at_least(&self, version: &str) -> bool {
-        let numbers = |text: &str| {
-            text.split('.')
-                .map_while(|part| part.parse::<u32>().ok())
-                .collect::<Vec<_>>()
-        };
+        let numbers = |text: &str| text.split('.').map_while(|part| part.parse::<u32>().ok()).collect::<Vec<_>>();
         numbers(&self.version) >= numbers(version)
     }
 
     /// The broker that all tests share which change neither its policy nor its settings.
     pub(crate) fn reference(&self) -> &Broker {
-        self.reference.get_or_init(|| {
-            Broker::running(self, &Setup::policy(include_str!("../brokers/policy.toml")))
-        })
+        self.reference.get_or_init(|| Broker::running(self, &Setup::policy(include_str!("../brokers/policy.toml"))))
     }
 
     pub(crate) fn started_reference(&self) -> Option<&Broker> {
@@ -104,38 +89,22 @@ impl Install {
     /// The same where the broker may as well refuse to start.
     pub(crate) fn with_if_it_starts(&self, setup: &Setup, test: impl FnOnce(&Broker)) {
         let broker = Broker::start(self, setup);
-        if broker
-            .log
-            .find(0, |line| line.ends_with(" running"))
-            .is_some()
-        {
+        if broker.log.find(0, |line| line.ends_with(" running")).is_some() {
             test(&broker);
             broker.assert_serving();
             broker.stop();
         } else {
-            assert!(
-                !broker.wait().success(),
-                "the broker ended by itself:\n{}",
-                broker.log.text()
-            );
+            assert!(!broker.wait().success(), "the broker ended by itself:\n{}", broker.log.text());
         }
     }
 
     /// The command that runs the broker with these settings; its end of the container lives as long as the process.
     fn command(&self, name: &str, folder: &Path, setup: &Setup) -> Command {
         let mut broker: Vec<String> = Vec::new();
-        let root = if self.engine == Engine::Unpacked {
-            self.folder.join("root")
-        } else {
-            PathBuf::new()
-        };
+        let root = if self.engine == Engine::Unpacked { self.folder.join("root") } else { PathBuf::new() };
         let path = |inside: &str| format!("{}{inside}", root.display());
         if setup.valgrind {
-            let errors = [
-                "--error-exitcode=99",
-                "--errors-for-leak-kinds=none",
-                "--child-silent-after-fork=yes",
-            ];
+            let errors = ["--error-exitcode=99", "--errors-for-leak-kinds=none", "--child-silent-after-fork=yes"];
             broker.push(path("/usr/bin/valgrind.bin"));
             broker.extend(errors.map(str::to_owned));
         }
@@ -144,33 +113,19 @@ impl Install {
             let libraries = glob(&root.join("usr/lib"), "-linux-gnu");
             broker.extend([loader, "--library-path".to_owned(), libraries]);
         }
-        broker.extend([
-            path("/usr/sbin/mosquitto"),
-            "-c".to_owned(),
-            format!("{}/mosquitto.conf", folder.display()),
-        ]);
+        broker.extend([path("/usr/sbin/mosquitto"), "-c".to_owned(), format!("{}/mosquitto.conf", folder.display())]);
 
         let engine = match self.engine {
             Engine::Podman => "podman",
             Engine::Docker => "docker",
             Engine::Unpacked => {
                 let mut command = Command::new(&broker[0]);
-                command
-                    .args(&broker[1..])
-                    .env("VALGRIND_LIB", path("/usr/libexec/valgrind"));
+                command.args(&broker[1..]).env("VALGRIND_LIB", path("/usr/libexec/valgrind"));
                 return command;
             }
         };
         let mut command = Command::new(engine);
-        command.args([
-            "run",
-            "--rm",
-            "--name",
-            name,
-            "--network=host",
-            "--read-only",
-            "--log-driver=none",
-        ]);
+        command.args(["run", "--rm", "--name", name, "--network=host", "--read-only", "--log-driver=none"]);
         // The limits that podman asks for by itself need rights that a sandbox may not give.
         command.args(["--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096"]);
         if self.engine == Engine::Podman {
@@ -205,13 +160,7 @@ impl Setup {
 
     /// A whole mosquitto.conf and no policy. `{port}`, `{port2}`, `{plugin}`, `{policy}` and `{folder}` are filled in.
     pub(crate) fn conf(conf: &str) -> Self {
-        Self {
-            conf: conf.to_owned(),
-            policy: None,
-            policy_mode: 0o644,
-            valgrind: false,
-            files: Vec::new(),
-        }
+        Self { conf: conf.to_owned(), policy: None, policy_mode: 0o644, valgrind: false, files: Vec::new() }
     }
 
     /// `{password}` and `{argon2id}` stand for the hashes of `PASSWORD`.
@@ -269,9 +218,7 @@ impl Broker {
     pub(crate) fn running(install: &Install, setup: &Setup) -> Self {
         for _ in 0..5 {
             let broker = Self::start(install, setup);
-            match broker.log.find(0, |line| {
-                line.ends_with(" running") || line.contains("in use")
-            }) {
+            match broker.log.find(0, |line| line.ends_with(" running") || line.contains("in use")) {
                 Some((_, line)) if line.contains("in use") => {}
                 Some(_) => return broker,
                 None => panic!("the broker does not start:\n{}", broker.log.text()),
@@ -299,11 +246,7 @@ impl Broker {
 
         let (port, port2) = (free_port(), free_port());
         // As root the broker gives its rights up; unpacked it has only this machine's users to become.
-        let user = if install.engine == Engine::Unpacked && is_root() {
-            "user nobody\n"
-        } else {
-            ""
-        };
+        let user = if install.engine == Engine::Unpacked && is_root() { "user nobody\n" } else { "" };
         let conf = format!("log_dest stderr\nlog_type all\n{user}{}", setup.conf);
         let library = folder.join("libmqtt_acl.so");
         fs::copy(plugin(), &library).expect("a copy of the plugin that the broker's user may read");
@@ -325,24 +268,11 @@ impl Broker {
         }
 
         let mut command = install.command(&name, &folder, setup);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let log = Arc::new(Log::default());
         let child = launch(&mut command, &log);
-        let (engine, valgrind, process) =
-            (install.engine, setup.valgrind, Mutex::new((command, child)));
-        Self {
-            port,
-            port2,
-            folder,
-            name,
-            engine,
-            valgrind,
-            process,
-            log,
-        }
+        let (engine, valgrind, process) = (install.engine, setup.valgrind, Mutex::new((command, child)));
+        Self { port, port2, folder, name, engine, valgrind, process, log }
     }
 
     /// Stops the broker in good order, and starts it again with the files it left.
@@ -353,11 +283,7 @@ impl Broker {
         let mut process = self.process();
         process.1 = launch(&mut process.0, &self.log);
         drop(process);
-        self.wait_log(
-            start,
-            |line| line.ends_with(" running"),
-            "the broker running again",
-        );
+        self.wait_log(start, |line| line.ends_with(" running"), "the broker running again");
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
@@ -386,16 +312,9 @@ impl Broker {
     pub(crate) fn reload_logs(&self, outcome: &str) -> String {
         let start = self.log.len();
         self.hang_up();
-        let line = self.log.find(start, |line| {
-            line.contains("policy in force") || line.contains("policy not loaded")
-        });
-        let (_, line) = line
-            .unwrap_or_else(|| panic!("no outcome of the reload in the log:\n{}", self.log.text()));
-        assert!(
-            line.contains(outcome),
-            "{line:?} instead of {outcome:?}:\n{}",
-            self.log.text()
-        );
+        let line = self.log.find(start, |line| line.contains("policy in force") || line.contains("policy not loaded"));
+        let (_, line) = line.unwrap_or_else(|| panic!("no outcome of the reload in the log:\n{}", self.log.text()));
+        assert!(line.contains(outcome), "{line:?} instead of {outcome:?}:\n{}", self.log.text());
         line
     }
 
@@ -405,16 +324,9 @@ impl Broker {
     }
 
     /// Waits for a line of the log from there on.
-    pub(crate) fn wait_log(
-        &self,
-        start: usize,
-        wanted: impl Fn(&str) -> bool,
-        what: &str,
-    ) -> String {
+    pub(crate) fn wait_log(&self, start: usize, wanted: impl Fn(&str) -> bool, what: &str) -> String {
         let found = self.log.find(start, wanted);
-        found
-            .unwrap_or_else(|| panic!("the log lacks {what}:\n{}", self.log.text()))
-            .1
+        found.unwrap_or_else(|| panic!("the log lacks {what}:\n{}", self.log.text())).1
     }
 
     pub(crate) fn log_from(&self, start: usize) -> String {
@@ -427,28 +339,17 @@ impl Broker {
 
     /// A client that is connected under this name, with the password all share.
     pub(crate) fn client(&self, version: u8, username: &str, client_id: &str) -> Client {
-        self.client_with(
-            &Connect::new(version, client_id)
-                .username(username)
-                .password(PASSWORD),
-        )
+        self.client_with(&Connect::new(version, client_id).username(username).password(PASSWORD))
     }
 
     pub(crate) fn client_with(&self, connect: &Connect) -> Client {
         let (client, answer) = self.try_client(connect);
-        assert!(
-            matches!(answer, Ok((_, 0))),
-            "{answer:?} for {connect:?}\n{}",
-            self.log.tail()
-        );
+        assert!(matches!(answer, Ok((_, 0))), "{answer:?} for {connect:?}\n{}", self.log.tail());
         client
     }
 
     /// A CONNECT and its answer.
-    pub(crate) fn try_client(
-        &self,
-        connect: &Connect,
-    ) -> (Client, Result<(bool, u8), super::mqtt::Gone>) {
+    pub(crate) fn try_client(&self, connect: &Connect) -> (Client, Result<(bool, u8), super::mqtt::Gone>) {
         let mut client = Client::open(self.port, connect.version);
         let answer = client.connect(connect);
         (client, answer)
@@ -457,17 +358,8 @@ impl Broker {
     /// Asserts that a CONNECT is answered with "not authorized", which both protocols can say.
     pub(crate) fn assert_refused(&self, connect: &Connect) {
         let (_, answer) = self.try_client(connect);
-        let code = if connect.version == V5 {
-            super::mqtt::NOT_AUTHORIZED
-        } else {
-            super::mqtt::REFUSED_3
-        };
-        assert_eq!(
-            answer,
-            Ok((false, code)),
-            "for {connect:?}\n{}",
-            self.log.tail()
-        );
+        let code = if connect.version == V5 { super::mqtt::NOT_AUTHORIZED } else { super::mqtt::REFUSED_3 };
+        assert_eq!(answer, Ok((false, code)), "for {connect:?}\n{}", self.log.tail());
     }
 
     /// Asserts that the broker still runs and answers.
@@ -475,11 +367,7 @@ impl Broker {
         let exit = self.process().1.try_wait().expect("the broker's state");
         assert_eq!(exit, None, "the broker is dead:\n{}", self.log.text());
         let (_, answer) = self.try_client(&Connect::new(V311, "is-it-alive"));
-        assert!(
-            answer.is_ok(),
-            "the broker does not answer: {answer:?}\n{}",
-            self.log.text()
-        );
+        assert!(answer.is_ok(), "the broker does not answer: {answer:?}\n{}", self.log.text());
     }
 
     /// Ends the broker in good order, which it must be able to do.
@@ -498,15 +386,8 @@ impl Broker {
     /// The engine hands signals on to the broker in its container.
     fn signal(&self, name: &str) {
         let id = self.process().1.id().to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .expect("kill runs");
-        assert!(
-            status.success(),
-            "cannot send SIG{name} to the broker:\n{}",
-            self.log.text()
-        );
+        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+        assert!(status.success(), "cannot send SIG{name} to the broker:\n{}", self.log.text());
     }
 
     /// Ends a broker of a test that failed, with its container.
@@ -539,11 +420,7 @@ impl Broker {
                 self.log.wait_end();
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "the broker does not end:\n{}",
-                self.log.text()
-            );
+            assert!(Instant::now() < deadline, "the broker does not end:\n{}", self.log.text());
             thread::park_timeout(Duration::from_millis(5));
         }
     }
@@ -564,9 +441,7 @@ impl Drop for Broker {
 
 /// Starts the broker, and gathers what it says.
 fn launch(command: &mut Command, log: &Arc<Log>) -> Child {
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let stderr = child.stderr.take().expect("stderr is piped");
     let log = Arc::clone(log);
     thread::spawn(move || {
@@ -635,18 +510,13 @@ impl Log {
 
     fn wait_end(&self) {
         let state = self.state.lock().expect("the log");
-        drop(
-            self.changed
-                .wait_timeout_while(state, PATIENCE, |state| !state.1)
-                .expect("the log"),
-        );
+        drop(self.changed.wait_timeout_while(state, PATIENCE, |state| !state.1).expect("the log"));
     }
 }
 
 /// The library under test.
 pub(crate) fn plugin() -> PathBuf {
-    env::var_os("MQTT_ACL_SO")
-        .map_or_else(|| target().join("release/libmqtt_acl.so"), PathBuf::from)
+    env::var_os("MQTT_ACL_SO").map_or_else(|| target().join("release/libmqtt_acl.so"), PathBuf::from)
 }
 
 fn target() -> PathBuf {
@@ -655,8 +525,7 @@ fn target() -> PathBuf {
 }
 
 fn fill_policy(text: &str) -> String {
-    text.replace("{password}", PBKDF2)
-        .replace("{argon2id}", ARGON2ID)
+    text.replace("{password}", PBKDF2).replace("{argon2id}", ARGON2ID)
 }
 
 /// A file that everybody may read and only its owner may write, whatever the umask: the plugin refuses others.
@@ -675,24 +544,14 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
 }
 
 pub(crate) fn is_root() -> bool {
-    File::open("/proc/self")
-        .and_then(|file| file.metadata())
-        .is_ok_and(|metadata| metadata.uid() == 0)
+    File::open("/proc/self").and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 /// The one entry of a folder whose name holds this.
 fn glob(folder: &Path, part: &str) -> String {
-    let entries =
-        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut names = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().contains(part));
-    names
-        .next()
-        .unwrap_or_else(|| panic!("no {part} in {}", folder.display()))
-        .display()
-        .to_string()
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names = entries.flatten().map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains(part));
+    names.next().unwrap_or_else(|| panic!("no {part} in {}", folder.display())).display().to_string()
 }
 
 /// A port that nobody listens at: below those that the system gives to clients, so that none takes it in between.

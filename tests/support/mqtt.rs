@@ -83,11 +83,7 @@ impl Connect {
         }
         flags |= u8::from(self.password.is_some()) << 6 | u8::from(self.username.is_some()) << 7;
 
-        let name: &[u8] = if self.version == V31 {
-            b"MQIsdp"
-        } else {
-            b"MQTT"
-        };
+        let name: &[u8] = if self.version == V31 { b"MQIsdp" } else { b"MQTT" };
         let mut body = field(name);
         body.extend([self.version, flags]);
         body.extend(self.keepalive.to_be_bytes());
@@ -132,12 +128,7 @@ impl Publish {
     /// With QoS 1, so that its answer tells that the broker is done with it.
     pub(crate) fn new(topic: impl Into<String>, payload: impl AsRef<[u8]>) -> Self {
         let payload = payload.as_ref().to_vec();
-        Self {
-            topic: topic.into(),
-            payload,
-            qos: 1,
-            retain: false,
-        }
+        Self { topic: topic.into(), payload, qos: 1, retain: false }
     }
 
     pub(crate) fn qos(mut self, qos: u8) -> Self {
@@ -173,12 +164,7 @@ pub(crate) struct Message {
 
 impl Debug for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {:?}",
-            self.topic,
-            String::from_utf8_lossy(&self.payload)
-        )
+        write!(f, "{} {:?}", self.topic, String::from_utf8_lossy(&self.payload))
     }
 }
 
@@ -240,30 +226,19 @@ impl Client {
     }
 
     pub(crate) fn over(stream: Box<dyn Stream>, version: u8) -> Self {
-        Self {
-            stream,
-            version,
-            last_id: 0,
-            inbox: VecDeque::new(),
-        }
+        Self { stream, version, last_id: 0, inbox: VecDeque::new() }
     }
 
     /// Sends bytes as they are; a connection that the broker closed shows when reading.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        let _ = self
-            .stream
-            .write_all(bytes)
-            .and_then(|()| self.stream.flush());
+        let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
     }
 
     /// The CONNACK's code, or how else the broker answered.
     pub(crate) fn connect(&mut self, connect: &Connect) -> Result<(bool, u8), Gone> {
         self.send(&connect.encode());
         match self.read()? {
-            Packet::ConnAck {
-                session_present,
-                code,
-            } => Ok((session_present, code)),
+            Packet::ConnAck { session_present, code } => Ok((session_present, code)),
             other => panic!("{other:?} instead of a CONNACK"),
         }
     }
@@ -285,11 +260,7 @@ impl Client {
     }
 
     /// The codes of the SUBACK, one for each filter.
-    pub(crate) fn subscribe_all<F: AsRef<[u8]>>(
-        &mut self,
-        filters: &[F],
-        qos: u8,
-    ) -> Result<Vec<u8>, Gone> {
+    pub(crate) fn subscribe_all<F: AsRef<[u8]>>(&mut self, filters: &[F], qos: u8) -> Result<Vec<u8>, Gone> {
         let id = self.next_id();
         let mut body = self.head(id);
         for filter in filters {
@@ -332,10 +303,7 @@ impl Client {
 
     /// The topics of `received`, which is all that most tests ask about.
     pub(crate) fn topics(&mut self) -> Vec<String> {
-        self.received()
-            .into_iter()
-            .map(|message| message.topic)
-            .collect()
+        self.received().into_iter().map(|message| message.topic).collect()
     }
 
     /// Waits for a message.
@@ -346,9 +314,7 @@ impl Client {
                 Err(gone) => panic!("{gone:?} instead of a message"),
             }
         }
-        self.inbox
-            .pop_front()
-            .expect("the loop ended with a message")
+        self.inbox.pop_front().expect("the loop ended with a message")
     }
 
     /// Waits until the broker closes the connection: the reason code of its DISCONNECT, if it sent one.
@@ -367,11 +333,7 @@ impl Client {
     /// Ends in good order: no will.
     pub(crate) fn disconnect(mut self) {
         self.send(&packet(0xe0, &[]));
-        assert_eq!(
-            self.find(|_| None::<()>),
-            Err(Gone::Closed),
-            "after DISCONNECT"
-        );
+        assert_eq!(self.find(|_| None::<()>), Err(Gone::Closed), "after DISCONNECT");
     }
 
     pub(crate) fn read(&mut self) -> Result<Packet, Gone> {
@@ -392,21 +354,15 @@ impl Client {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
-        self.stream
-            .read_exact(buffer)
-            .map_err(|error| match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => Gone::Silent,
-                _ => Gone::Closed,
-            })
+        self.stream.read_exact(buffer).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Gone::Silent,
+            _ => Gone::Closed,
+        })
     }
 
     fn ack(&mut self, kind: u8, id: u16) -> Result<u8, Gone> {
         self.find(|packet| match packet {
-            Packet::Ack {
-                kind: k,
-                id: of,
-                code,
-            } if *k == kind && *of == id => Some(*code),
+            Packet::Ack { kind: k, id: of, code } if *k == kind && *of == id => Some(*code),
             _ => None,
         })
     }
@@ -432,9 +388,7 @@ impl Client {
                 }
                 self.inbox.push_back(message.clone());
             }
-            Packet::Ack {
-                kind: PUBREL, id, ..
-            } => self.send(&packet(PUBCOMP, &id.to_be_bytes())),
+            Packet::Ack { kind: PUBREL, id, .. } => self.send(&packet(PUBCOMP, &id.to_be_bytes())),
             _ => {}
         }
     }
@@ -456,12 +410,8 @@ impl Client {
 pub(crate) fn tcp(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the broker listens");
     stream.set_nodelay(true).expect("TCP_NODELAY");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a read timeout");
-    stream
-        .set_write_timeout(Some(PATIENCE))
-        .expect("a write timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
     stream
 }
 
@@ -498,10 +448,7 @@ pub(crate) fn field(bytes: &[u8]) -> Vec<u8> {
 fn decode(kind: u8, body: &[u8], version: u8) -> Packet {
     let v5 = version == V5;
     match kind & 0xf0 {
-        0x20 => Packet::ConnAck {
-            session_present: body[0] & 1 == 1,
-            code: body[1],
-        },
+        0x20 => Packet::ConnAck { session_present: body[0] & 1 == 1, code: body[1] },
         0x30 => {
             let (topic, mut rest) = body[2..].split_at(usize::from(u16(body)));
             let qos = kind >> 1 & 3;
@@ -514,47 +461,23 @@ fn decode(kind: u8, body: &[u8], version: u8) -> Packet {
                 rest = skip_properties(rest);
             }
             let topic = String::from_utf8_lossy(topic).into_owned();
-            let message = Message {
-                topic,
-                payload: rest.to_vec(),
-                retain: kind & 1 == 1,
-            };
+            let message = Message { topic, payload: rest.to_vec(), retain: kind & 1 == 1 };
             Packet::Publish { id, qos, message }
         }
         0x40..=0x70 => {
             let code = body.get(2).copied().unwrap_or(0);
-            Packet::Ack {
-                kind,
-                id: u16(body),
-                code,
-            }
+            Packet::Ack { kind, id: u16(body), code }
         }
         0x90 => {
-            let rest = if v5 {
-                skip_properties(&body[2..])
-            } else {
-                &body[2..]
-            };
-            Packet::SubAck {
-                id: u16(body),
-                codes: rest.to_vec(),
-            }
+            let rest = if v5 { skip_properties(&body[2..]) } else { &body[2..] };
+            Packet::SubAck { id: u16(body), codes: rest.to_vec() }
         }
         0xb0 => {
-            let rest = if v5 {
-                skip_properties(&body[2..])
-            } else {
-                &body[2..]
-            };
-            Packet::UnsubAck {
-                id: u16(body),
-                codes: rest.to_vec(),
-            }
+            let rest = if v5 { skip_properties(&body[2..]) } else { &body[2..] };
+            Packet::UnsubAck { id: u16(body), codes: rest.to_vec() }
         }
         0xd0 => Packet::PingResp,
-        0xe0 => Packet::Disconnect {
-            code: body.first().copied().unwrap_or(0),
-        },
+        0xe0 => Packet::Disconnect { code: body.first().copied().unwrap_or(0) },
         _ => Packet::Other(kind),
     }
 }
@@ -565,9 +488,6 @@ fn u16(bytes: &[u8]) -> u16 {
 
 fn skip_properties(bytes: &[u8]) -> &[u8] {
     let digits = bytes.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
-    let length: usize = bytes[..digits]
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+    let length: usize = bytes[..digits].iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
     &bytes[digits + length..]
 }

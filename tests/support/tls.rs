@@ -29,40 +29,27 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).expect("a certificate");
         let (der, pem) = (certificate.der().clone(), certificate.pem());
-        Self {
-            certificate: der,
-            pem,
-            issuer: Issuer::new(params, key),
-        }
+        Self { certificate: der, pem, issuer: Issuer::new(params, key) }
     }
 
     /// A certificate whose common name is this.
     pub(crate) fn identity(&self, name: &str) -> Identity {
         let key = KeyPair::generate().expect("a key");
-        let certificate = params(name)
-            .signed_by(&key, &self.issuer)
-            .expect("a certificate");
-        Identity {
-            certificate: certificate.der().clone(),
-            certificate_pem: certificate.pem(),
-            key,
-        }
+        let certificate = params(name).signed_by(&key, &self.issuer).expect("a certificate");
+        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
     }
 
     /// A connection to the broker that shows this certificate.
     pub(crate) fn client(&self, port: u16, version: u8, identity: &Identity) -> Client {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(self.certificate.clone())
-            .expect("the authority's certificate");
+        roots.add(self.certificate.clone()).expect("the authority's certificate");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
-        let config =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("TLS versions")
-                .with_root_certificates(roots)
-                .with_client_auth_cert(vec![identity.certificate.clone()], key)
-                .expect("the client's certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![identity.certificate.clone()], key)
+            .expect("the client's certificate");
         let server = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), server).expect("a TLS client");
         Client::over(Box::new(StreamOwned::new(connection, tcp(port))), version)
@@ -77,8 +64,6 @@ impl Identity {
 
 fn params(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(["localhost".to_owned()]).expect("parameters");
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params
 }
