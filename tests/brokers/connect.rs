@@ -209,7 +209,7 @@ fn takeover_by_the_same_user_works(install: &Install) {
         let mut first = broker.client(version, "bob", &id);
         let mut second = broker.client(version, "bob", &id);
         let reason = first.closed();
-        let told = version == V5 && install.is_at_least("2.1");
+        let told = version == V5 && install.is_at_least("2.0.21");
         assert_eq!(reason, told.then_some(0x8e));
         assert_eq!(second.ping(), Ok(()));
     }

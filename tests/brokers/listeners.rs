@@ -1,9 +1,10 @@
 //! Settings of the broker beside the plugin: listeners of their own, anonymous clients, mount points, 2.1's HTTP API.
 
 use std::io::{Read, Write};
+use std::time::Instant;
 
 use crate::support::broker::{Install, PASSWORD, PLUGIN, Setup};
-use crate::support::mqtt::{Client, Connect, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311, tcp};
+use crate::support::mqtt::{Client, Connect, NOT_AUTHORIZED, PATIENCE, Publish, REFUSED_3, V5, V31, V311, tcp};
 
 crate::tests![
     allow_anonymous_opens_nothing,
@@ -98,7 +99,8 @@ fn reload_and_knock(broker: &crate::support::broker::Broker, policy: &str) {
     let start = broker.log_len();
     broker.write_policy(policy);
     broker.hang_up();
-    for _ in 0..200 {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         answer(broker.port, &Connect::new(V311, "knock"));
         if broker.log_from(start).contains("mqtt-acl: policy in force") {
             return;
@@ -201,7 +203,9 @@ fn a_mount_point_is_part_of_the_topic(install: &Install) {
         let mut alice = broker.client_with(&login("alice"));
         assert_eq!(alice.subscribe("#"), Ok(1));
         assert_eq!(alice.publish(&Publish::new("x", "x")), Ok(0));
-        assert_eq!(alice.topics(), ["x"]);
+        // 2.0.11 forgets to take it off again.
+        let kept = if install.is_at_least("2.0.21") { "x" } else { "a/x" };
+        assert_eq!(alice.topics(), [kept]);
     });
 }
 

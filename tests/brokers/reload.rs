@@ -218,7 +218,7 @@ fn a_changed_password_counts(install: &Install) {
     // The hash of another password.
     let other = OLD.replacen(
         "{password}",
-        "$7$101$X9aGnLYlh470XxDz$AAAAZw+pPQp9Wlmh9bHfG4DuWnZRLB7jDJhZpyep9AqD270f1vPt8g2gYaHhoPMyriOgUjtWWjDU0wJkb6rBw==",
+        "$7$101$X9aGnLYlh470XxDz$AAAAUZw+pPQp9Wlmh9bHfG4DuWnZRLB7jDJhZpyep9AqD270f1vPt8g2gYaHhoPMyriOgUjtWWjDU0wJkb6rBw==",
         1,
     );
     install.with(&Setup::policy(OLD), |broker| {

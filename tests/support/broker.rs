@@ -30,6 +30,16 @@ pub(crate) enum Engine {
     Unpacked,
 }
 
+impl Engine {
+    fn command(self) -> Option<&'static str> {
+        match self {
+            Self::Podman => Some("podman"),
+            Self::Docker => Some("docker"),
+            Self::Unpacked => None,
+        }
+    }
+}
+
 /// One stock broker that `tests/brokers/prepare.sh` fetched.
 #[derive(Debug)]
 pub(crate) struct Install {
@@ -115,14 +125,10 @@ impl Install {
         }
         broker.extend([path("/usr/sbin/mosquitto"), "-c".to_owned(), format!("{}/mosquitto.conf", folder.display())]);
 
-        let engine = match self.engine {
-            Engine::Podman => "podman",
-            Engine::Docker => "docker",
-            Engine::Unpacked => {
-                let mut command = Command::new(&broker[0]);
-                command.args(&broker[1..]).env("VALGRIND_LIB", path("/usr/libexec/valgrind"));
-                return command;
-            }
+        let Some(engine) = self.engine.command() else {
+            let mut command = Command::new(&broker[0]);
+            command.args(&broker[1..]).env("VALGRIND_LIB", path("/usr/libexec/valgrind"));
+            return command;
         };
         let mut command = Command::new(engine);
         command.args(["run", "--rm", "--name", name, "--network=host", "--read-only", "--log-driver=none"]);
@@ -260,7 +266,7 @@ impl Broker {
         };
         write(&folder.join("mosquitto.conf"), &fill(&conf));
         for (name, text) in &setup.files {
-            write(&folder.join(name), &fill(text));
+            write(&folder.join(name), &fill(&fill_policy(text)));
         }
         if let Some(text) = &setup.policy {
             write(&policy, &fill_policy(text));
@@ -383,33 +389,32 @@ impl Broker {
         self.process.lock().expect("no test panics with the lock")
     }
 
-    /// The engine hands signals on to the broker in its container.
+    /// Through the engine: it hands on only those sent to itself that come late enough.
     fn signal(&self, name: &str) {
-        let id = self.process().1.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
-        assert!(status.success(), "cannot send SIG{name} to the broker:\n{}", self.log.text());
+        let mut command = match self.engine.command() {
+            Some(engine) => {
+                let mut command = Command::new(engine);
+                command.args(["kill", "-s", name, &self.name]);
+                command
+            }
+            None => {
+                let mut command = Command::new("kill");
+                command.args(["-s", name, &self.process().1.id().to_string()]);
+                command
+            }
+        };
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        assert!(output.status.success(), "{command:?}: {output:?}\n{}", self.log.text());
     }
 
     /// Ends a broker of a test that failed, with its container.
     fn remove(&self) {
-        let child = &mut self.process().1;
-        let engine = match self.engine {
-            Engine::Podman => "podman",
-            Engine::Docker => "docker",
-            Engine::Unpacked => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return;
-            }
-        };
-        let removed = Command::new(engine).args(["rm", "-f", &self.name]).output();
-        // A container that was only about to start is not found; its engine ends with the signal.
-        let _ = Command::new("kill").arg(child.id().to_string()).status();
-        let _ = child.wait();
-        if !matches!(&removed, Ok(output) if output.status.success()) {
-            let again = Command::new(engine).args(["rm", "-f", &self.name]).output();
-            eprintln!("removing {}: {removed:?}, then {again:?}", self.name);
+        if let Some(engine) = self.engine.command() {
+            let _ = Command::new(engine).args(["rm", "-f", &self.name]).output();
         }
+        let child = &mut self.process().1;
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     fn wait(&self) -> ExitStatus {
