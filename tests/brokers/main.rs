@@ -11,6 +11,7 @@ mod deployment;
 mod hostile;
 mod identity;
 mod listeners;
+mod log;
 mod publish;
 mod reload;
 mod session;
@@ -97,6 +98,7 @@ const MODULES: &[&[Test]] = &[
     hostile::TESTS,
     identity::TESTS,
     listeners::TESTS,
+    log::TESTS,
     publish::TESTS,
     reload::TESTS,
     session::TESTS,

@@ -50,16 +50,18 @@ fn leave_sessions(broker: &Broker, seconds: u32) {
     }
 }
 
-fn wait_for_expiry(broker: &Broker, start: usize, seconds: u32) {
-    for user in ["alice", "bob", "carol"] {
-        for expiry in [seconds, seconds + 1] {
-            let id = format!("{user}-{V5}-{expiry}");
-            broker.wait_log(
-                start,
-                |line| line.contains("Expiring") && line.contains(&id),
-                &format!("the expiry of {id}"),
-            );
-        }
+/// Waits until all those sessions would have expired, and one more has.
+fn wait_for_expiry(broker: &Broker, seconds: u32, expiring: &[&str]) {
+    let last = Connect::new(V5, "bob-last").persistent(seconds + 2);
+    broker.client_with(&last.username("bob").password(PASSWORD)).disconnect();
+    let expires = |id: &str| {
+        let wanted = format!("Expiring client {id}");
+        broker.wait_log(0, |line| line.contains(&wanted), &wanted);
+    };
+    expires("bob-last");
+    for user in expiring {
+        expires(&format!("{user}-{V5}-{seconds}"));
+        expires(&format!("{user}-{V5}-{}", seconds + 1));
     }
     let mut bob = broker.client(V5, "bob", "bob");
     assert_eq!(bob.publish(&Publish::new("a/x", "x")).map(|code| code & 0x80), Ok(0));
@@ -73,7 +75,6 @@ fn assert_clean(log: &str) {
 
 fn offline_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Install) {
     let broker = Broker::running(install, &Setup::policy(POLICY).under_valgrind());
-    let start = broker.log_len();
     leave_sessions(&broker, 4);
     let mut online = broker.client(V5, "bob", "bob-online");
     for policy in [LESS, POLICY, LESS] {
@@ -81,7 +82,7 @@ fn offline_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Insta
     }
     broker.hang_up();
     assert_eq!(online.publish(&Publish::new("a/x", "x")).map(|code| code & 0x80), Ok(0));
-    wait_for_expiry(&broker, start, 4);
+    wait_for_expiry(&broker, 4, &["alice", "bob", "carol"]);
     assert_eq!(online.ping(), Ok(()), "somebody was disconnected for the others");
     broker.assert_serving();
     assert_clean(&broker.stop());
@@ -90,13 +91,14 @@ fn offline_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Insta
 fn restored_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Install) {
     let broker = Broker::running(install, &Setup::policy(POLICY).setting(PERSISTENCE).under_valgrind());
     leave_sessions(&broker, 8);
-    let start = broker.log_len();
     broker.restart();
     for policy in [LESS, POLICY, LESS] {
         broker.reload(policy);
     }
     broker.hang_up();
-    wait_for_expiry(&broker, start, 8);
+    // 2.0.11 forgets that they expire, unless a refusal reminds it: twice, which is the fault.
+    let expiring: &[&str] = if install.is_at_least("2.0.21") { &["alice", "bob", "carol"] } else { &[] };
+    wait_for_expiry(&broker, 8, expiring);
     broker.assert_serving();
     assert_clean(&broker.stop());
 }

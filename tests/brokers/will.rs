@@ -52,24 +52,22 @@ fn an_allowed_will_is_published(install: &Install) {
 
 /// S15: the broker cannot refuse it at CONNECT.
 fn a_denied_will_is_suppressed(install: &Install) {
-    let broker = install.reference();
-    let mut watcher = watcher(broker, "mqttuser-denied-wills", "own/bob/will/#");
-    for version in VERSIONS {
-        let id = format!("alice-forger-{version}");
-        for qos in 0..=2 {
-            let mut connect = with_will(version, &id, &format!("own/bob/will/{version}"));
-            connect.will = Some(Publish::new(format!("own/bob/will/{version}"), "forged").qos(qos).retain());
-            let start = broker.log_len();
-            let client = broker.client_with(&connect);
-            break_off(broker, client, &id);
-            broker.wait_log(
-                start,
-                |line| line.contains("refused") && line.contains("own/bob/will"),
-                "the refused will",
-            );
+    install.with(&Setup::policy(include_str!("policy.toml")), |broker| {
+        let mut watcher = watcher(broker, "mqttuser", "own/bob/will/#");
+        for version in VERSIONS {
+            for qos in 0..=2 {
+                let topic = format!("own/bob/will/{version}/{qos}");
+                let mut connect = with_will(version, "alice", &topic);
+                connect.will = Some(Publish::new(&topic, "forged").qos(qos).retain());
+                drop(broker.client_with(&connect));
+                let refused = |line: &str| line.contains("refused") && line.contains(&topic);
+                broker.wait_log(0, refused, "the refused will");
+            }
         }
-    }
-    assert_eq!(watcher.topics(), [""; 0]);
+        assert_eq!(watcher.topics(), [""; 0]);
+        assert_eq!(watcher.subscribe("own/bob/+/+/+"), Ok(1));
+        assert_eq!(watcher.topics(), [""; 0], "a refused will was retained");
+    });
 }
 
 fn a_will_of_a_refused_connection_is_never_published(install: &Install) {
@@ -138,16 +136,15 @@ fn a_will_is_checked_against_the_policy_in_force(install: &Install) {
 
 /// Refused at CONNECT by 2.0.21 and 2.1; 2.0.11 takes it for an ordinary one, and the plugin suppresses it.
 fn a_will_to_control_topics_is_harmless(install: &Install) {
-    let broker = install.reference();
-    let topic = "$CONTROL/dynamic-security/v1";
-    let id = "mqttuser-control-will";
-    let connect = with_will(V5, id, topic).username("mqttuser");
-    let (client, answer) = broker.try_client(&connect);
-    assert_eq!(matches!(answer, Ok((_, 0))), !install.is_at_least("2.0.21"), "{answer:?}");
-    if answer.is_ok() {
-        let start = broker.log_len();
-        break_off(broker, client, id);
-        let refused = |line: &str| line.contains("refused") && line.contains(topic);
-        broker.wait_log(start, refused, "the refused will");
-    }
+    install.with(&Setup::policy(include_str!("policy.toml")), |broker| {
+        let topic = "$CONTROL/dynamic-security/v1";
+        let connect = with_will(V5, "mqttuser", topic).username("mqttuser");
+        let (client, answer) = broker.try_client(&connect);
+        drop(client);
+        assert_eq!(matches!(answer, Ok((_, 0))), !install.is_at_least("2.0.21"), "{answer:?}");
+        if answer.is_ok_and(|(_, code)| code == 0) {
+            let refused = |line: &str| line.contains("refused") && line.contains(topic);
+            broker.wait_log(0, refused, "the refused will");
+        }
+    });
 }
