@@ -80,12 +80,12 @@ fn main() -> ExitCode {
         }
     }
 
-    let listing = arguments.list;
+    let whole = !arguments.list && arguments.filter.is_none();
     let conclusion = libtest_mimic::run(&arguments, trials);
     for broker in installs.iter().filter_map(|install| install.started_reference()) {
         broker.stop();
     }
-    if !listing && !left_out.is_empty() {
+    if whole && !left_out.is_empty() {
         eprintln!("!! {} tests could not run:\n   {}", left_out.len(), left_out.join("\n   "));
     }
     conclusion.exit_code()

@@ -7,6 +7,7 @@
 # Everything is kept; `rm -r target/brokers` starts afresh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. deploy/packages.sh
 
 declare -A wanted=([bookworm]=2.0.11 [trixie]=2.0.21 [forky]=2.1.2)
 suites=(bookworm trixie forky)
@@ -19,20 +20,9 @@ architecture=$(dpkg --print-architecture)
 loud() { printf '\n!! %s\n\n' "$*" >&2; }
 die() { loud "$*"; exit 1; }
 
-# Installs packages on this machine where that is allowed.
-install_here() {
-    local as=()
-    if [[ $(id -u) != 0 ]]; then
-        sudo -n true 2>/dev/null || return 1
-        as=(sudo -n)
-    fi
-    echo "installing $*"
-    { "${as[@]}" apt-get update -qq &&
-        "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends "$@"; } >"$base/install.log" 2>&1
-}
-
 # The Debian mirror this machine uses itself: `mirror debian`, `mirror debian-security`.
 mirror() {
+    # shellcheck disable=SC2016 # apt's own variable
     apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | sort -u | grep -m1 -E "/$1/?\$" ||
         sed -n "s|^DEF_MIRROR=\"\\(.*\\)/debian/*\"|\\1/$1|p" /usr/sbin/debootstrap 2>/dev/null | grep -m1 .
 }
@@ -88,8 +78,8 @@ unpack() { # DIR
 
 # The broker's own word for its version; its libraries come from its release, not from this machine.
 version() { # ROOT
-    local libraries=("$1"/usr/lib/*-linux-gnu*)
-    { "$1"/usr/lib64/ld-linux-*.so.* --library-path "${libraries[0]}" "$1/usr/sbin/mosquitto" -h 2>"$1.log" || true; } |
+    local loader=("$1"/usr/lib*/ld-linux-*.so.*) libraries=("$1"/usr/lib/*-linux-gnu*)
+    { "${loader[0]}" --library-path "${libraries[0]}" "$1/usr/sbin/mosquitto" -h 2>"$1.log" || true; } |
         sed -n '1s/^mosquitto version //p'
 }
 
@@ -100,7 +90,7 @@ prepare_suite() { # SUITE
     : "${DEBIAN_SECURITY_MIRROR:=$(mirror debian-security)}"
     [[ $DEBIAN_MIRROR && $DEBIAN_SECURITY_MIRROR ]] ||
         die "no Debian mirror among this machine's apt sources: set DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR"
-    [[ -s $keyring ]] || install_here debian-archive-keyring || die "$keyring is missing: install debian-archive-keyring"
+    [[ -s $keyring ]] || need debian-archive-keyring || die "$keyring is missing: install debian-archive-keyring"
     rm -rf "$dir"
     echo "fetching $1's mosquitto"
     download "$1" "$dir" || die "cannot fetch $1's mosquitto and its libraries from $DEBIAN_MIRROR"
@@ -127,7 +117,7 @@ choose_engine() {
         runs_containers "$BROKER_ENGINE" || die "BROKER_ENGINE=$BROKER_ENGINE does not run here"
         echo "$BROKER_ENGINE"
     elif runs_containers podman || { ! runs_containers docker &&
-        install_here podman runc uidmap slirp4netns fuse-overlayfs >&2 && runs_containers podman; }; then
+        need podman runc uidmap slirp4netns fuse-overlayfs >&2 && runs_containers podman; }; then
         echo podman
     elif runs_containers docker; then
         echo docker

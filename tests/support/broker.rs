@@ -127,7 +127,7 @@ impl Install {
 
         let Some(engine) = self.engine.command() else {
             let mut command = Command::new(&broker[0]);
-            command.args(&broker[1..]).env("VALGRIND_LIB", path("/usr/libexec/valgrind"));
+            command.args(&broker[1..]);
             return command;
         };
         let mut command = Command::new(engine);
