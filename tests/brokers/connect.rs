@@ -135,9 +135,9 @@ fn a_client_id_belongs_to_its_user(install: &Install) {
         for own in ["alice", "alice-1", "alice-a-b", "alice-+"] {
             broker.client_with(&alice(own));
         }
-        let auto = "auto-0190d7a2-7c1b-4f9e-8d3a-5b6c7d8e9f00";
+        let auto = "auto-0190D7A2-7C1B-4F9E-8D3A-5B6C7D8E9F00";
         let foreign = ["bob", "bob-1", "alice2", "alice2-1", "Alice", "alice_1", "x", "alice-", "alice/1", "alice-a/b"];
-        for id in foreign.into_iter().chain(["auto-", "auto-alice", "auto-0190d7a2", "http-api", "+", "#", "%u"]) {
+        for id in foreign.into_iter().chain(["auto-", "auto-alice", "auto-0190D7A2", "http-api", "+", "#", "%u"]) {
             broker.assert_refused(&alice(id));
         }
         // An id that has the form of those the broker makes is one of them (S4).

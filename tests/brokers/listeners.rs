@@ -1,10 +1,9 @@
 //! Settings of the broker beside the plugin: listeners of their own, anonymous clients, mount points, 2.1's HTTP API.
 
 use std::io::{Read, Write};
-use std::time::Instant;
 
 use crate::support::broker::{Install, PASSWORD, PLUGIN, Setup};
-use crate::support::mqtt::{Client, Connect, NOT_AUTHORIZED, PATIENCE, Publish, REFUSED_3, V5, V31, V311, tcp};
+use crate::support::mqtt::{Client, Connect, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311, tcp};
 
 crate::tests![
     allow_anonymous_opens_nothing,
@@ -93,22 +92,6 @@ fn the_anonymous_section_is_for_anonymous_alone(install: &Install) {
     });
 }
 
-/// A reload under `per_listener_settings true`: 2.0.11 has no TICK then, so the new policy waits for the next
-/// callback (S23), which `knock` causes.
-fn reload_and_knock(broker: &crate::support::broker::Broker, policy: &str) {
-    let start = broker.log_len();
-    broker.write_policy(policy);
-    broker.hang_up();
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        answer(broker.port, &Connect::new(V311, "knock"));
-        if broker.log_from(start).contains("mqtt-acl: policy in force") {
-            return;
-        }
-    }
-    panic!("the policy does not come into force:\n{}", broker.log_text());
-}
-
 fn per_listener_settings_with_one_plugin(install: &Install) {
     let conf = format!(
         "per_listener_settings true\nlistener {{port}} 127.0.0.1\n{PLUGIN}listener {{port2}} 127.0.0.1\nallow_anonymous true\n"
@@ -127,9 +110,9 @@ fn per_listener_settings_with_one_plugin(install: &Install) {
         }
         assert_eq!(alice.topics(), ["a/x"]);
 
-        reload_and_knock(broker, &format!("{ALICE}{}", BOB.replace("version = 1", "")));
+        broker.reload_and_knock(&format!("{ALICE}{}", BOB.replace("version = 1", "")));
         broker.client_with(&login("bob")).disconnect();
-        reload_and_knock(broker, BOB);
+        broker.reload_and_knock(BOB);
         broker.assert_refused(&login("alice"));
         assert_ne!(alice.publish(&Publish::new("a/x", "x")).map(|code| code & 0x80), Ok(0));
         assert_eq!(other.ping(), Ok(()));

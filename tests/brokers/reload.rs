@@ -18,6 +18,7 @@ crate::tests![
     a_removed_user_loses_everything,
     a_changed_password_counts,
     logins_right_after_sighup_are_checked,
+    ids_that_the_broker_makes_are_admitted_after_sighup,
     a_burst_of_sighups_is_survived,
 ];
 
@@ -246,6 +247,21 @@ fn logins_right_after_sighup_are_checked(install: &Install) {
             }
         }
         assert_undisturbed(broker, &mut clients);
+    });
+}
+
+/// 2.0 forgets its `auto-` at SIGHUP, and makes bare UUIDs from then on.
+fn ids_that_the_broker_makes_are_admitted_after_sighup(install: &Install) {
+    install.with(&Setup::policy(OLD), |broker| {
+        for _ in 0..3 {
+            for version in [V311, V5] {
+                let mut nameless = broker.client(version, "alice", "");
+                assert_eq!(nameless.subscribe("old/#"), Ok(1));
+                assert_eq!(nameless.publish(&Publish::new("old/x", "x")), Ok(0));
+                assert_eq!(nameless.topics(), ["old/x"]);
+            }
+            broker.reload(OLD);
+        }
     });
 }
 

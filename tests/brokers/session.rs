@@ -1,11 +1,13 @@
 //! Sessions that outlive their connection, and SIGHUP: a refusal at the wrong moment makes 2.0 free them twice (S21).
 
-use crate::support::broker::{Broker, Engine, Install, PASSWORD, Setup};
+use crate::support::broker::{Broker, Engine, Install, PASSWORD, PLUGIN, Setup};
 use crate::support::mqtt::{Connect, Publish, V5, V311};
 
 crate::tests![
     offline_sessions_expire_cleanly_after_a_reload_under_valgrind if lacks_valgrind,
     restored_sessions_expire_cleanly_after_a_reload_under_valgrind if lacks_valgrind,
+    offline_sessions_expire_cleanly_with_per_listener_settings_under_valgrind if lacks_valgrind,
+    restored_sessions_expire_cleanly_with_per_listener_settings_under_valgrind if lacks_valgrind,
     restored_sessions_keep_their_user,
     the_whole_life_of_a_client_is_clean_under_valgrind if lacks_valgrind,
 ];
@@ -41,7 +43,7 @@ subscribe = ["#"]
 password  = "{password}"
 "##;
 
-const PERSISTENCE: &str = "persistence true\npersistence_location {folder}/data/";
+const PERSISTENCE: &str = "persistence true\npersistence_location {folder}/data/\n";
 
 /// Sessions of users who keep their rights, lose some, and are removed: with a few seconds to live.
 fn leave_sessions(broker: &Broker, seconds: u32) {
@@ -104,6 +106,40 @@ fn restored_sessions_expire_cleanly_after_a_reload_under_valgrind(install: &Inst
     // 2.0.11 forgets that they expire, unless a refusal reminds it: twice, which is the fault.
     let expiring: &[&str] = if install.is_at_least("2.0.21") { &["alice", "bob", "carol"] } else { &[] };
     wait_for_expiry(&broker, 8, expiring);
+    broker.assert_serving();
+    assert_clean(&broker.stop());
+}
+
+const PER_LISTENER: &str = "per_listener_settings true\nlistener {port} 127.0.0.1\n";
+
+/// 2.0.11 has no TICK then, so nothing but the calls themselves tells when the broker's pass over its sessions ends (S23).
+fn offline_sessions_expire_cleanly_with_per_listener_settings_under_valgrind(install: &Install) {
+    let setup = Setup::conf(&format!("{PER_LISTENER}{PLUGIN}")).with_policy(POLICY);
+    let broker = Broker::running(install, &setup.under_valgrind());
+    leave_sessions(&broker, 6);
+    for policy in [LESS, POLICY, LESS] {
+        broker.reload_and_knock(policy);
+    }
+    // Now those of removed users are asked about with the policy that lacks them in force.
+    for _ in 0..2 {
+        broker.reload_and_knock(LESS);
+    }
+    wait_for_expiry(&broker, 6, &["alice", "bob", "carol"]);
+    broker.assert_serving();
+    assert_clean(&broker.stop());
+}
+
+fn restored_sessions_expire_cleanly_with_per_listener_settings_under_valgrind(install: &Install) {
+    let conf = format!("{PERSISTENCE}{PER_LISTENER}{PLUGIN}");
+    let broker = Broker::running(install, &Setup::conf(&conf).with_policy(POLICY).under_valgrind());
+    leave_sessions(&broker, 8);
+    broker.restart();
+    let mut carol = broker.client(V5, "carol", "carol-online");
+    for policy in [LESS, LESS, LESS] {
+        broker.reload_and_knock(policy);
+    }
+    let _ = carol.ping();
+    wait_for_expiry(&broker, 8, &[]);
     broker.assert_serving();
     assert_clean(&broker.stop());
 }

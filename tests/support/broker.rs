@@ -314,6 +314,21 @@ impl Broker {
         self.reload_logs("policy in force");
     }
 
+    /// The same where 2.0.11 has no TICK: the new policy waits for the next callback (S23), which a CONNECT causes.
+    pub(crate) fn reload_and_knock(&self, policy: &str) {
+        let start = self.log.len();
+        self.write_policy(policy);
+        self.hang_up();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let _ = self.try_client(&Connect::new(V311, "knock"));
+            if self.log_from(start).contains("mqtt-acl: policy in force") {
+                return;
+            }
+        }
+        panic!("the policy does not come into force:\n{}", self.log.text());
+    }
+
     /// SIGHUP, and the log line that tells what became of it.
     pub(crate) fn reload_logs(&self, outcome: &str) -> String {
         let start = self.log.len();
@@ -335,7 +350,7 @@ impl Broker {
         found.unwrap_or_else(|| panic!("the log lacks {what}:\n{}", self.log.text())).1
     }
 
-    pub(crate) fn log_from(&self, start: usize) -> String {
+    fn log_from(&self, start: usize) -> String {
         self.log.state.lock().expect("the log").0[start..].join("\n")
     }
 
