@@ -6,8 +6,8 @@ use crate::support::mqtt::{Connect, Publish, V5, V311};
 crate::tests![
     offline_sessions_expire_cleanly_after_a_reload_under_valgrind if lacks_valgrind,
     restored_sessions_expire_cleanly_after_a_reload_under_valgrind if lacks_valgrind,
-    offline_sessions_expire_cleanly_with_per_listener_settings_under_valgrind if lacks_valgrind,
-    restored_sessions_expire_cleanly_with_per_listener_settings_under_valgrind if lacks_valgrind,
+    offline_sessions_expire_cleanly_with_per_listener_settings_under_valgrind if frees_twice_itself,
+    restored_sessions_expire_cleanly_with_per_listener_settings_under_valgrind if frees_twice_itself,
     restored_sessions_keep_their_user,
     the_whole_life_of_a_client_is_clean_under_valgrind if lacks_valgrind,
 ];
@@ -15,6 +15,14 @@ crate::tests![
 /// It looks for the symbols of the broker's libraries at fixed places, which only a container can give it.
 fn lacks_valgrind(install: &Install) -> Option<&'static str> {
     (install.engine == Engine::Unpacked).then_some("valgrind needs a container engine")
+}
+
+/// Under `per_listener_settings`, 2.0.21 refuses every offline session at SIGHUP without asking any plugin, because an
+/// offline session has no listener: the same fault, with nothing but a password_file too.
+fn frees_twice_itself(install: &Install) -> Option<&'static str> {
+    let itself = install.is_at_least("2.0.21") && !install.is_at_least("2.1");
+    let reason = "this broker frees offline sessions twice by itself there";
+    lacks_valgrind(install).or(itself.then_some(reason))
 }
 
 const POLICY: &str = r##"
