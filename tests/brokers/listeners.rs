@@ -1,9 +1,12 @@
 //! Settings of the broker beside the plugin: listeners of their own, anonymous clients, mount points, 2.1's HTTP API.
 
 use std::io::{Read, Write};
+use std::thread;
+use std::time::Duration;
 
 use crate::support::broker::{Install, PASSWORD, PLUGIN, Setup};
 use crate::support::mqtt::{Client, Connect, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311, tcp};
+use crate::support::websocket;
 
 crate::tests![
     allow_anonymous_opens_nothing,
@@ -12,6 +15,8 @@ crate::tests![
     per_listener_settings_with_two_policies,
     per_listener_settings_logins_right_after_sighup_are_checked,
     a_plugin_named_twice_opens_nothing,
+    websocket_clients_are_clients_like_others if lacks_websockets,
+    websocket_logins_right_after_sighup_are_checked if lacks_websockets,
     a_mount_point_is_part_of_the_topic,
     the_http_api_needs_its_own_right if lacks_http_api,
 ];
@@ -177,6 +182,57 @@ fn a_plugin_named_twice_opens_nothing(install: &Install) {
         assert_eq!(alice.subscribe("#"), Ok(NOT_AUTHORIZED));
         broker.reload(ALICE);
         assert_eq!(alice.ping(), Ok(()));
+    });
+}
+
+/// Debian builds 2.0.11 without them.
+fn lacks_websockets(install: &Install) -> Option<&'static str> {
+    (!install.is_at_least("2.0.21")).then_some("this broker has no WebSocket listeners")
+}
+
+fn websockets() -> Setup {
+    let listeners = "listener {port} 127.0.0.1\nlistener {port2} 127.0.0.1\nprotocol websockets\n";
+    Setup::conf(&format!("{PLUGIN}{listeners}")).with_policy(ALICE)
+}
+
+fn websocket_clients_are_clients_like_others(install: &Install) {
+    install.with(&websockets(), |broker| {
+        for version in [V31, V311, V5] {
+            let answer =
+                |connect: &Connect| websocket::open(broker.port2, version).connect(connect).map(|answer| answer.1);
+            let connect = Connect::new(version, "alice");
+            assert_ne!(answer(&connect), Ok(0));
+            assert_ne!(answer(&connect.clone().username("alice").password("wrong")), Ok(0));
+            assert_ne!(answer(&connect.clone().username("bob").password(PASSWORD)), Ok(0));
+            let mut alice = websocket::open(broker.port2, version);
+            assert_eq!(alice.connect(&connect.username("alice").password(PASSWORD)), Ok((false, 0)));
+            assert_eq!(alice.subscribe("a/#"), Ok(1));
+            assert_eq!(alice.publish(&Publish::new("a/x", "x")), Ok(0));
+            alice.publish(&Publish::new("b/x", "x")).expect("an answer");
+            assert_eq!(alice.topics(), ["a/x"]);
+        }
+    });
+}
+
+/// 2.0 serves its WebSocket clients between the SIGHUP pass and the TICK: a CONNECT that came before must not be taken
+/// for a session of the pass (S21).
+fn websocket_logins_right_after_sighup_are_checked(install: &Install) {
+    install.with(&websockets(), |broker| {
+        let wrong = Connect::new(V5, "alice").username("alice").password("wrong");
+        for _ in 0..10 {
+            let mut intruders: Vec<_> = (0..20).map(|_| websocket::open(broker.port2, V5)).collect();
+            // Some of them before, some of them after the broker hears the signal.
+            thread::scope(|scope| {
+                scope.spawn(|| broker.hang_up());
+                for intruder in &mut intruders {
+                    intruder.send_connect(&wrong);
+                    thread::park_timeout(Duration::from_millis(4));
+                }
+            });
+            for mut intruder in intruders {
+                assert_eq!(intruder.connack(), Ok((false, NOT_AUTHORIZED)), "{}", broker.log_text());
+            }
+        }
     });
 }
 

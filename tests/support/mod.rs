@@ -3,3 +3,4 @@
 pub(crate) mod broker;
 pub(crate) mod mqtt;
 pub(crate) mod tls;
+pub(crate) mod websocket;

@@ -236,7 +236,15 @@ impl Client {
 
     /// The CONNACK's code, or how else the broker answered.
     pub(crate) fn connect(&mut self, connect: &Connect) -> Result<(bool, u8), Gone> {
+        self.send_connect(connect);
+        self.connack()
+    }
+
+    pub(crate) fn send_connect(&mut self, connect: &Connect) {
         self.send(&connect.encode());
+    }
+
+    pub(crate) fn connack(&mut self) -> Result<(bool, u8), Gone> {
         match self.read()? {
             Packet::ConnAck { session_present, code } => Ok((session_present, code)),
             other => panic!("{other:?} instead of a CONNACK"),
