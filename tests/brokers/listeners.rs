@@ -214,19 +214,20 @@ fn websocket_clients_are_clients_like_others(install: &Install) {
     });
 }
 
-/// 2.0 serves its WebSocket clients between the SIGHUP pass and the TICK: a CONNECT that came before must not be taken
+/// 2.0 serves its WebSocket clients between the SIGHUP pass and the TICK: a CONNECT that came meanwhile must not be taken
 /// for a session of the pass (S21).
 fn websocket_logins_right_after_sighup_are_checked(install: &Install) {
-    install.with(&websockets(), |broker| {
+    // A reload that takes its time, so that some CONNECT comes meanwhile.
+    let setup = websockets().setting(&"# slow to read\n".repeat(500_000));
+    install.with(&setup, |broker| {
         let wrong = Connect::new(V5, "alice").username("alice").password("wrong");
-        for _ in 0..10 {
+        for _ in 0..3 {
             let mut intruders: Vec<_> = (0..20).map(|_| websocket::open(broker.port2, V5)).collect();
-            // Some of them before, some of them after the broker hears the signal.
             thread::scope(|scope| {
                 scope.spawn(|| broker.hang_up());
                 for intruder in &mut intruders {
                     intruder.send_connect(&wrong);
-                    thread::park_timeout(Duration::from_millis(4));
+                    thread::park_timeout(Duration::from_millis(10));
                 }
             });
             for mut intruder in intruders {
