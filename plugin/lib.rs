@@ -21,6 +21,7 @@ mod options;
 mod plugin;
 mod signals;
 mod sys;
+mod tickless;
 
 use std::ffi::{c_int, c_void};
 

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mqtt_acl_policy::{
@@ -17,6 +16,7 @@ use crate::event::{Access, AclCheck, BasicAuth, Client};
 use crate::journal::Journal;
 use crate::loader::{Loader, Outcome};
 use crate::options::Options;
+use crate::tickless::{Duty, Tickless};
 
 /// The state of an instance. Everything is shared and nothing is locked while the broker is called: it calls back while
 /// it logs, and 2.1's HTTP listener calls from its own thread.
@@ -27,19 +27,13 @@ pub(crate) struct Plugin {
     path: PathBuf,
     policy: ArcSwap<Policy>,
     loader: Loader,
-    /// Whether this broker ever ticks; 2.0.11 with `per_listener_settings` does not (S23).
-    ticked: AtomicBool,
-    /// Where it does not: when that was last doubted, at the first callback and at each RELOAD.
-    doubted: Mutex<Option<Instant>>,
-    told_never_ticks: AtomicBool,
-    /// Whether there ever was a RELOAD.
-    reloaded: AtomicBool,
+    tickless: Tickless,
     /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
     in_pass: AtomicBool,
 }
 
-/// Without a TICK, how long after RELOAD a new policy waits: the pass takes less, and must not see it.
-const PASS: Duration = Duration::from_secs(1);
+/// Why a session that was kept is refused everything.
+const KEPT: &str = "what the client logged in with is no longer good";
 
 impl Plugin {
     /// Reads the policy and starts the thread that will read it again. `None`, and a log that says why, where the policy
@@ -87,10 +81,7 @@ impl Plugin {
             path,
             policy: ArcSwap::new(policy),
             loader,
-            ticked: AtomicBool::new(false),
-            doubted: Mutex::default(),
-            told_never_ticks: AtomicBool::new(false),
-            reloaded: AtomicBool::new(false),
+            tickless: Tickless::default(),
             in_pass: AtomicBool::new(false),
         })
     }
@@ -116,11 +107,17 @@ impl Plugin {
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
         let policy = self.policy.load();
         match policy.login(&client, event.password, purpose) {
-            Decision::Allow(_) => Answer::SUCCESS,
+            Decision::Allow(_) => {
+                self.tickless.granted(id, client.user, event.password);
+                Answer::SUCCESS
+            }
             decision @ Decision::Deny(_) => {
-                self.journal
-                    .refusal(|| format!("refused login: {}; {}", policy.reason(&client, decision), Who(&event.client)));
-                Answer::AUTH
+                let kept = !http && self.tickless.keeps(id, client.user, event.password);
+                self.journal.refusal(|| {
+                    let what = if kept { "kept a session that may do nothing" } else { "refused login" };
+                    format!("{what}: {}; {}", policy.reason(&client, decision), Who(&event.client))
+                });
+                if kept { Answer::SUCCESS } else { Answer::AUTH }
             }
         }
     }
@@ -139,34 +136,33 @@ impl Plugin {
         };
         let client = policy::Client { user: event.client.username, id };
         let policy = self.policy.load();
-        match policy.authorize(&client, action) {
-            Decision::Allow(_) => Answer::SUCCESS,
-            decision @ Decision::Deny(_) => {
-                // A refused delivery is nobody's deed, and there is one for every message and subscriber.
-                if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
-                    self.journal.refusal(|| {
-                        let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
-                        let why = policy.reason(&client, decision);
-                        format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&event.client), Escaped(event.topic))
-                    });
-                }
-                Answer::ACL_DENIED
-            }
+        let decision = policy.authorize(&client, action);
+        let kept = self.tickless.is_kept(id) && event.access != Access::Unsubscribe;
+        if decision.is_allow() && !kept {
+            return Answer::SUCCESS;
         }
+        // A refused delivery is nobody's deed, and there is one for every message and subscriber.
+        if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
+            self.journal.refusal(|| {
+                let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
+                let why = if kept { KEPT.to_owned() } else { policy.reason(&client, decision).to_string() };
+                format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&event.client), Escaped(event.topic))
+            });
+        }
+        Answer::ACL_DENIED
     }
 
     /// RELOAD: somebody sent SIGHUP. The pass that follows is answered by the policy in force; the new one is read
     /// meanwhile (S20).
     pub(crate) fn reload(&self) {
-        self.reloaded.store(true, Ordering::Relaxed);
-        self.in_pass.store(self.ticked.load(Ordering::Relaxed), Ordering::Relaxed);
-        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.tickless.reload();
+        self.in_pass.store(self.tickless.ticks(), Ordering::Relaxed);
         self.loader.request();
     }
 
     /// TICK: the end of the pass, and the moment to put a new policy in force.
     pub(crate) fn tick(&self) {
-        self.ticked.store(true, Ordering::Relaxed);
+        self.tickless.tick();
         self.in_pass.store(false, Ordering::Relaxed);
         self.swap();
         self.journal.flush();
@@ -185,31 +181,23 @@ impl Plugin {
         // Where nothing ticks, only this is certain: 2.0 takes no connection whose address it cannot tell, unless over a
         // WebSocket, so a session without one never connected to this broker. It was restored from disk.
         let restored = || {
-            event.client.address.is_none()
-                && !event.is_websocket
-                && !self.broker.is_2_1()
-                && !self.ticked.load(Ordering::Relaxed)
-                && self.reloaded.load(Ordering::Relaxed)
+            event.client.address.is_none() && !event.is_websocket && !self.broker.is_2_1() && self.tickless.reloaded()
         };
         in_pass || restored()
     }
 
-    /// What TICK would do, where nothing ticks (S23). Called at every event, which may be a part of the pass.
+    /// What TICK would do, where nothing ticks. Called at every event.
     fn do_without_tick(&self) {
-        if self.ticked.load(Ordering::Relaxed) {
-            return;
-        }
-        let doubted = *self.doubted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
-        if doubted.elapsed() < PASS {
-            return;
-        }
-        if !self.told_never_ticks.swap(true, Ordering::Relaxed) {
+        let duty = self.tickless.duty();
+        if duty == Duty::TellAndTick {
             let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the \
                         first event a second after SIGHUP";
             self.journal.say(Level::Warning, line);
         }
-        self.swap();
-        self.journal.flush();
+        if duty != Duty::None {
+            self.swap();
+            self.journal.flush();
+        }
     }
 
     /// Puts a policy in force that the loader has ready, or says why there is none.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::binding::{self, Pattern};
-use crate::credential::{Credential, DigestKey};
+use crate::credential::{Credential, Fingerprints};
 use crate::decision::RuleId;
 use crate::document::{Document, Located, MatchTable, RuleTable, TestTable, UserTable};
 use crate::matcher::{Kind, RuleTree};
@@ -468,7 +468,7 @@ impl Compiler<'_> {
         let names =
             self.policy.users.iter().filter(|(_, user)| user.credential.is_some()).map(|(name, _)| name.clone());
         self.policy.decoys = Decoys::new(names.step_by(step).collect());
-        self.policy.digests = DigestKey::new();
+        self.policy.fingerprints = Fingerprints::default();
         self.policy.longest_name = self.policy.users.keys().map(|name| name.len()).max().unwrap_or(0);
         self.policy
     }

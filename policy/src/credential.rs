@@ -30,8 +30,8 @@ pub(crate) struct Credential {
     scheme: Scheme,
     salt: Box<[u8]>,
     hash: Box<[u8]>,
-    /// The digest of the login that succeeded last (S29).
-    remembered: Mutex<Option<Digest>>,
+    /// The login that succeeded last, whatever its client id (S29).
+    remembered: Mutex<Option<Fingerprint>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +96,13 @@ impl Credential {
         computed.as_slice().ct_eq(&self.hash).into()
     }
 
-    /// Whether this digest is that of the login that succeeded last.
-    pub(crate) fn is_remembered(&self, digest: &Digest) -> bool {
-        self.slot().as_ref().is_some_and(|known| known.0.ct_eq(&digest.0).into())
+    /// Whether this is the login that succeeded last.
+    pub(crate) fn is_remembered(&self, login: &Fingerprint) -> bool {
+        self.slot().as_ref() == Some(login)
     }
 
-    pub(crate) fn remember(&self, digest: Digest) {
-        *self.slot() = Some(digest);
+    pub(crate) fn remember(&self, login: Fingerprint) {
+        *self.slot() = Some(login);
     }
 
     /// Takes over what another policy remembers of the same password string.
@@ -112,7 +112,7 @@ impl Credential {
         }
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Digest>> {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Fingerprint>> {
         // A panic while the slot is held leaves it whole: it is only ever replaced.
         self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -207,33 +207,55 @@ pub fn hash(password: &[u8]) -> Result<String, String> {
     ))
 }
 
-/// The keyed digest of a login; worthless outside this process.
+/// The keyed digest of what a client logged in with; worthless outside this process.
 #[derive(Clone)]
-pub(crate) struct Digest([u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
-/// The key of the digests of logins: random, made once in a process, never written anywhere.
+/// In constant time.
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
+}
+
+/// Makes fingerprints, with a key that is random, made once and never written anywhere.
 #[derive(Clone)]
-pub(crate) struct DigestKey(Option<Zeroizing<[u8; 32]>>);
+pub struct Fingerprints(Option<Zeroizing<[u8; 32]>>);
 
-impl DigestKey {
-    pub(crate) fn new() -> Self {
+impl Default for Fingerprints {
+    fn default() -> Self {
         let mut key = Zeroizing::new([0; 32]);
         // Without random bytes nothing is remembered, and every login is checked in full.
         Self(getrandom::fill(&mut *key).is_ok().then_some(key))
     }
+}
 
-    pub(crate) fn digest(&self, user: &[u8], password: &[u8]) -> Option<Digest> {
+impl Fingerprints {
+    /// The fingerprint of a login; none where the system gave no random bytes for the key.
+    #[must_use]
+    pub fn of(&self, id: &[u8], user: Option<&[u8]>, password: Option<&[u8]>) -> Option<Fingerprint> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&**self.0.as_ref()?).ok()?;
-        mac.update(&user.len().to_le_bytes());
-        mac.update(user);
-        mac.update(password);
-        Some(Digest(mac.finalize().into_bytes().into()))
+        for part in [Some(id), user, password] {
+            // With its length, so that no part can pass for a piece of another, and a missing one for an empty one.
+            let length = part.map_or(u64::MAX, |part| part.len() as u64);
+            mac.update(&length.to_le_bytes());
+            mac.update(part.unwrap_or_default());
+        }
+        Some(Fingerprint(mac.finalize().into_bytes().into()))
     }
 }
 
-impl fmt::Debug for DigestKey {
+impl fmt::Debug for Fingerprints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DigestKey")
+        f.write_str("Fingerprints")
     }
 }
 
@@ -288,13 +310,14 @@ mod tests {
 
     #[test]
     fn a_login_is_remembered_by_user_and_password() {
-        let key = DigestKey::new();
+        let key = Fingerprints::default();
+        let login = |key: &Fingerprints, user: &[u8], password: &[u8]| key.of(b"", Some(user), Some(password)).unwrap();
         let credential = Credential::parse(&hash(b"secret").unwrap()).unwrap();
-        credential.remember(key.digest(b"a", b"secret").unwrap());
-        assert!(credential.is_remembered(&key.digest(b"a", b"secret").unwrap()));
+        credential.remember(login(&key, b"a", b"secret"));
+        assert!(credential.is_remembered(&login(&key, b"a", b"secret")));
         for (user, password) in [("a", "secre"), ("as", "ecret"), ("b", "secret")] {
-            assert!(!credential.is_remembered(&key.digest(user.as_bytes(), password.as_bytes()).unwrap()));
+            assert!(!credential.is_remembered(&login(&key, user.as_bytes(), password.as_bytes())));
         }
-        assert!(!credential.is_remembered(&DigestKey::new().digest(b"a", b"secret").unwrap()));
+        assert!(!credential.is_remembered(&login(&Fingerprints::default(), b"a", b"secret")));
     }
 }

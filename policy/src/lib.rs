@@ -28,7 +28,7 @@ mod template;
 mod topic;
 
 pub use crate::binding::{HTTP_API, is_auto_id};
-pub use crate::credential::hash;
+pub use crate::credential::{Fingerprint, Fingerprints, hash};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
 pub use crate::policy::{Policy, Size};

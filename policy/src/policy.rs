@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::binding::{self, Pattern};
-use crate::credential::{Credential, DigestKey};
+use crate::credential::{Credential, Fingerprints};
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::matcher::{self, Kind, RuleTree};
 use crate::problem::Place;
@@ -25,7 +25,7 @@ pub struct Policy {
     pub(crate) anonymous: Option<SetId>,
     pub(crate) matches: Vec<Match>,
     pub(crate) scenarios: Vec<Scenario>,
-    pub(crate) digests: DigestKey,
+    pub(crate) fingerprints: Fingerprints,
     /// Users in no particular order, of which an unknown name borrows one's password check.
     pub(crate) decoys: Decoys,
     /// The length of the longest user name.
@@ -157,7 +157,7 @@ impl Policy {
                 new.inherit(old);
             }
         }
-        self.digests = old.digests.clone();
+        self.fingerprints = old.fingerprints.clone();
     }
 
     /// The policy that admits nobody: what a missing or empty file means.
@@ -170,7 +170,7 @@ impl Policy {
             anonymous: None,
             matches: Vec::new(),
             scenarios: Vec::new(),
-            digests: DigestKey::new(),
+            fingerprints: Fingerprints::default(),
             decoys: Decoys::default(),
             longest_name: 0,
         }
@@ -194,7 +194,7 @@ impl Policy {
     }
 
     fn verify(&self, credential: &Credential, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        let digest = self.digests.digest(user, password);
+        let digest = self.fingerprints.of(b"", Some(user), Some(password));
         if digest.as_ref().is_some_and(|digest| credential.is_remembered(digest)) {
             return Ok(());
         }
@@ -211,7 +211,7 @@ impl Policy {
         let decoy = self.decoys.choose(user).and_then(|name| self.users.get(name)?.credential.as_ref());
         if let Some(credential) = decoy {
             // The same steps as for a known user. Whatever comes of it, the name is not listed.
-            let digest = self.digests.digest(user, password);
+            let digest = self.fingerprints.of(b"", Some(user), Some(password));
             let _ = digest.is_some_and(|digest| credential.is_remembered(&digest)) || credential.verify(password);
         }
     }
