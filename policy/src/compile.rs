@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::binding::{self, Pattern};
-use crate::credential::{Credential, Fingerprints};
+use crate::credential::Credential;
 use crate::decision::RuleId;
 use crate::document::{Document, Located, MatchTable, RuleTable, TestTable, UserTable};
+use crate::fingerprint::Fingerprints;
 use crate::matcher::{Kind, RuleTree};
 use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
 use crate::problem::{Escaped, Place, Problems};

@@ -18,6 +18,7 @@ mod compile;
 mod credential;
 mod decision;
 mod document;
+mod fingerprint;
 mod load;
 mod matcher;
 mod policy;
@@ -28,8 +29,9 @@ mod template;
 mod topic;
 
 pub use crate::binding::{HTTP_API, is_auto_id};
-pub use crate::credential::{Fingerprint, Fingerprints, hash};
+pub use crate::credential::{Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
+pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};

@@ -8,8 +8,9 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::binding::{self, Pattern};
-use crate::credential::{Credential, Fingerprints};
+use crate::credential::Credential;
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
+use crate::fingerprint::Fingerprints;
 use crate::matcher::{self, Kind, RuleTree};
 use crate::problem::Place;
 use crate::scenario::Scenario;
