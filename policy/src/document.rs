@@ -58,7 +58,7 @@ pub(crate) struct RuleTable {
 #[derive(Debug, Default)]
 pub(crate) struct UserTable {
     pub(crate) roles: Vec<Text>,
-    pub(crate) password: Option<Text>,
+    pub(crate) passwords: Vec<Text>,
     pub(crate) disabled: bool,
     pub(crate) rules: RuleTable,
     /// Whether it holds nothing but `password` and `disabled`, and so may complete a definition in another file (S2).
@@ -173,7 +173,7 @@ impl Reader<'_> {
             UserTable { rules: self.rules(table, &what, USER_KEYS), only_secrets: true, ..UserTable::default() };
         for (key, value) in table {
             match key.get_ref().as_ref() {
-                "password" => user.password = self.text(value, "password"),
+                "password" => user.passwords = self.one_or_more(value, "password"),
                 "disabled" => user.disabled = self.flag(value, "disabled"),
                 "roles" => {
                     user.roles = self.texts(value, "roles").unwrap_or_default();

@@ -267,7 +267,7 @@ impl<'t> Loader<'t> {
             Some(text) => Document::read(&text, path, &mut self.problems),
             None => Document::broken(),
         };
-        if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| user.password.is_some()) {
+        if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| !user.passwords.is_empty()) {
             self.problems
                 .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
         }

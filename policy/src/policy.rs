@@ -74,7 +74,8 @@ pub(crate) enum Holder {
 #[derive(Debug)]
 pub(crate) struct User {
     pub(crate) sets: SetIds,
-    pub(crate) credential: Option<Credential>,
+    /// The first is the current one; the others are being replaced.
+    pub(crate) credentials: Box<[Credential]>,
     pub(crate) disabled: bool,
 }
 
@@ -94,33 +95,6 @@ pub(crate) struct Decoys {
 }
 
 impl Policy {
-    /// Decides a login with a password: the password is right, and the client is authorized to do what it logs in for,
-    /// [`Action::Connect`] or, for a caller of the HTTP listener, [`Action::Api`] (S1, S14).
-    ///
-    /// A password that is not remembered takes as long to check as its password string says, and an unknown user's takes
-    /// as long as that of some user of the policy (S30).
-    pub fn login(&self, client: &Client<'_>, password: Option<&[u8]>, purpose: Action<'_>) -> Decision {
-        let Some(user) = client.user else {
-            return self.authorize(client, purpose);
-        };
-        let checked = match (self.users.get(user), password) {
-            (_, None) => Err(Refusal::NoPasswordGiven),
-            (Some(User { credential: Some(credential), .. }), Some(password)) => {
-                self.verify(credential, user, password)
-            }
-            (known, Some(password)) => {
-                self.verify_decoy(user, password);
-                Err(if known.is_some() { Refusal::NoPasswordSet } else { Refusal::NotListed })
-            }
-        };
-        // The client id is judged on every path, so that the time taken tells nothing of the password.
-        let authorized = self.authorize(client, purpose);
-        match checked {
-            Ok(()) => authorized,
-            Err(refusal) => Decision::Deny(refusal),
-        }
-    }
-
     /// Decides whether the client may do this.
     pub fn authorize(&self, client: &Client<'_>, action: Action<'_>) -> Decision {
         if action == Action::Unsubscribe {
@@ -153,9 +127,11 @@ impl Policy {
     /// Takes over what the policy before this one remembers of logins, for each user whose password string is the same.
     pub fn inherit(&mut self, old: &Self) {
         for (name, user) in &self.users {
-            let before = old.users.get(name).and_then(|user| user.credential.as_ref());
-            if let (Some(new), Some(old)) = (&user.credential, before) {
-                new.inherit(old);
+            let Some(before) = old.users.get(name) else { continue };
+            for new in &user.credentials {
+                if let Some(old) = before.credentials.iter().find(|old| new.is_same(old)) {
+                    new.inherit(old);
+                }
             }
         }
         self.fingerprints = old.fingerprints.clone();
@@ -191,30 +167,7 @@ impl Policy {
     /// Whether the user has a `password`, without which nobody logs in under this name with one.
     #[must_use]
     pub fn has_password(&self, user: &[u8]) -> bool {
-        self.users.get(user).is_some_and(|user| user.credential.is_some())
-    }
-
-    fn verify(&self, credential: &Credential, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        let digest = self.fingerprints.of(b"", Some(user), Some(password));
-        if digest.as_ref().is_some_and(|digest| credential.is_remembered(digest)) {
-            return Ok(());
-        }
-        if !credential.verify(password) {
-            return Err(Refusal::WrongPassword);
-        }
-        if let Some(digest) = digest {
-            credential.remember(digest);
-        }
-        Ok(())
-    }
-
-    fn verify_decoy(&self, user: &[u8], password: &[u8]) {
-        let decoy = self.decoys.choose(user).and_then(|name| self.users.get(name)?.credential.as_ref());
-        if let Some(credential) = decoy {
-            // The same steps as for a known user. Whatever comes of it, the name is not listed.
-            let digest = self.fingerprints.of(b"", Some(user), Some(password));
-            let _ = digest.is_some_and(|digest| credential.is_remembered(&digest)) || credential.verify(password);
-        }
+        self.users.get(user).is_some_and(|user| !user.credentials.is_empty())
     }
 
     /// The rule sets of a client, and whether its name is listed.
@@ -405,7 +358,7 @@ impl Decoys {
     }
 
     /// The same one for the same name, so that asking twice tells nothing.
-    fn choose(&self, user: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn choose(&self, user: &[u8]) -> Option<&[u8]> {
         let count = u64::try_from(self.names.len()).ok().filter(|count| *count > 0)?;
         let at = usize::try_from(self.key.hash_one(user) % count).ok()?;
         self.names.get(at).map(|name| &**name)

@@ -473,22 +473,16 @@ fn loading_takes_time_in_proportion() {
         ("patterns", |n| format!("dev{n:06}"), "client_id = [\"gw-%u-*\", \"%u\"]\n"),
     ];
     for (kind, name, ids) in kinds {
-        let [small, large] = [1_500, 6_000].map(|count| {
-            let mut text = format!("version = 1\n[roles.r]\n{ids}publish = [\"dt/%u/#\"]\n");
-            for n in 0..count {
-                let _ = write!(text, "[users.\"{}\"]\nroles = [\"r\"]\n", name(n));
-            }
-            let best = (0..2).map(|_| {
-                let start = Instant::now();
-                let loaded =
-                    mqtt_acl_policy::parse(&text, "p.toml").unwrap_or_else(|failure| panic!("{kind}: {failure}"));
-                assert_eq!(loaded.policy.size().users, usize::try_from(count).unwrap(), "{kind}");
-                start.elapsed()
-            });
-            best.min().unwrap()
-        });
-        // Four times the users: four times the time, and as much again for a busy machine.
-        assert!(large < small * 10, "{kind}: {small:?} for 1,500, {large:?} for 6,000");
+        let count = 40_000;
+        let mut text = format!("version = 1\n[roles.r]\n{ids}publish = [\"dt/%u/#\"]\n");
+        for n in 0..count {
+            let _ = write!(text, "[users.\"{}\"]\nroles = [\"r\"]\n", name(n));
+        }
+        let start = Instant::now();
+        let loaded = mqtt_acl_policy::parse(&text, "p.toml").unwrap_or_else(|failure| panic!("{kind}: {failure}"));
+        // A second or two where the time goes with the number of users, over a minute where with its square.
+        assert!(start.elapsed() < Duration::from_secs(20), "{kind}: {:?}", start.elapsed());
+        assert_eq!(loaded.policy.size().users, usize::try_from(count).unwrap(), "{kind}");
     }
 }
 

@@ -544,15 +544,26 @@ password = "$7$5000000$c2FsdHNhbHRzYWx0$x"
 password = "$7$101$c2FsdHNhbHRzYWx0"
 [users.g]
 password = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$c2FsdHNhbHQ"
+[users.h]
+password = ["$1$x", 1]
+[users.i]
+password = ["", "", "", "", ""]
 "#,
         &[
-            "p.toml:3:12: an empty password admits nobody (write the output of `mqtt-acl hash`)",
-            "p.toml:5:12: this is not a password string; passwords are never written in the clear (write the output of `mqtt-acl hash`)",
-            "p.toml:7:12: this kind of password string is not known; `$argon2id$` and Mosquitto's `$7$` are (write the output of `mqtt-acl hash`)",
-            "p.toml:9:12: not a readable argon2id string: m=4194304,t=1,p=1 is too dear: every login would cost it; m times t may be 262144 at most, p 16 (write the output of `mqtt-acl hash`)",
-            "p.toml:11:12: not a readable `$7$` string: 5000000 iterations are too dear: every login would cost them; 1000000 at most (write the output of `mqtt-acl hash`)",
-            "p.toml:13:12: not a readable `$7$` string: a field is missing (write the output of `mqtt-acl hash`)",
-            "p.toml:15:12: not a readable argon2id string: the hash is not base64 of 16 to 64 bytes (write the output of `mqtt-acl hash`)",
+            "p.toml:3:12: an empty password admits nobody (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:5:12: this is not a password string; passwords are never written in the clear (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:7:12: not a readable `$6$` string: the hash is not base64 of 64 bytes (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:9:12: not a readable argon2id string: m=4194304,t=1,p=1 is too dear: every login would cost it; m times t may be 262144 at most, p 16 (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:11:12: not a readable `$7$` string: 5000000 iterations are too dear: every login would cost them; 1000000 at most (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:13:12: not a readable `$7$` string: a field is missing (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:15:12: not a readable argon2id string: the hash is not base64 of 16 to 64 bytes (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:17:13: this kind of password string is not known; known are argon2id, `$token$`, bcrypt, and Mosquitto's `$7$` and `$6$` (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:17:21: `password` is of type integer (write a text in quotes)",
+            "p.toml:19:13: an empty password admits nobody (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:19:17: an empty password admits nobody (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:19:21: an empty password admits nobody (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:19:25: an empty password admits nobody (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
+            "p.toml:19:29: user `i` has more than 4 passwords, each of which a login may cost (remove old ones)",
         ],
     ),
     (
@@ -564,7 +575,7 @@ password = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7T
 password = "$7$101$c2FsdHNhbHRzYWx0$CLbxZW0ExkZIkKSqWhNnFJZtNwDp1vYNPPIYhd9UBrgHAhGF5MxEIbEDtlSnWPM+W3IZZ3Wlr83Mwe1ABdSXMA=="
 "#,
         &[
-            "p.toml:3:12: warning: argon2id with m=256,t=2 is quickly guessed (make a new one with `mqtt-acl hash`); and 1 more password string is weak",
+            "p.toml:3:12: warning: argon2id with m=256,t=2 is quickly guessed (make a new string with `mqtt-acl hash`); and 1 more password string is weak",
         ],
     ),
     (
@@ -706,7 +717,7 @@ can = { publish = ["#"], connect = 1 }
             "p.toml:6:10: `` is not the name of a share group (write it without `/`, `+` and `#`)",
             "p.toml:7:10: `deny.receive` is not a key (write `deny.subscribe`, which also denies deliveries)",
             "p.toml:9:10: role `x` is not defined (write `[roles.x]`)",
-            "p.toml:10:12: this is not a password string; passwords are never written in the clear (write the output of `mqtt-acl hash`)",
+            "p.toml:10:12: this is not a password string; passwords are never written in the clear (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
             "p.toml:11:1: `extra` is not a key of user `u` (known are `roles`, `password`, `disabled`, `client_id`, `publish`, `subscribe`, `receive`, `deny`, `overlap`, `share`, `api`, `auto_id`)",
             "p.toml:12:8: the name of a user must not be empty (anonymous clients are `[anonymous]`)",
             "p.toml:14:12: `%u`: an anonymous client has no user name for `%u`",

@@ -528,8 +528,8 @@ fn hostile_requests_are_cheap() {
         let start = Instant::now();
         let decision = policy.authorize(&client, action);
         let reason = policy.reason(&client, decision).to_string();
-        // 1 ms at most in release; this is a debug build on a busy machine.
-        assert!(start.elapsed() < Duration::from_millis(250), "{name}: {:?} {decision:?}", start.elapsed());
+        // 1 ms at most in release. What goes with the square of the input takes far longer than this, even here.
+        assert!(start.elapsed() < HANG, "{name}: {:?} {decision:?}", start.elapsed());
         assert!(reason.len() < 1_000, "{name}: {reason}");
     }
 }
@@ -614,6 +614,9 @@ const FRAGMENTS: [&str; 44] = [
     "\u{1f980}",
 ];
 
+/// So long takes only what goes wrong, however busy the machine.
+const HANG: Duration = Duration::from_secs(5);
+
 /// Whatever the text is: it loads, or says in readable lines why not.
 fn loads_or_says_why(text: &str) {
     let start = Instant::now();
@@ -644,7 +647,7 @@ fn loads_or_says_why(text: &str) {
         assert!(problem.place.line <= lines && (problem.place.line > 0 || whole), "{text:?}\n{line}");
         assert!(problem.place.column > 0 || whole, "{text:?}\n{line}");
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?} for {} bytes", start.elapsed(), text.len());
+    assert!(start.elapsed() < HANG, "{:?} for {} bytes", start.elapsed(), text.len());
 }
 
 #[test]

@@ -4,3 +4,4 @@ pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod hash;
 pub(crate) mod test;
+pub(crate) mod token;

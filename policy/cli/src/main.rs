@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test};
+use crate::command::{check, explain, hash, test, token};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -29,6 +29,7 @@ Examples:
   mqtt-acl check                          the policy that the broker reads, before a reload
   mqtt-acl test policy.toml               each line of the policy's own tests
   mqtt-acl hash                           a password string for the policy
+  mqtt-acl token                          a secret for a device, and its string for the policy
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
 
 Exit status:
@@ -48,6 +49,7 @@ enum Command {
     Check(check::Check),
     Test(test::Test),
     Hash(hash::Hash),
+    Token(token::Token),
     Explain(explain::Explain),
 }
 
@@ -57,6 +59,7 @@ impl Command {
             Self::Check(command) => command.run(out),
             Self::Test(command) => command.run(out),
             Self::Hash(command) => command.run(out),
+            Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
         }
     }

@@ -31,7 +31,7 @@ mod weak {
 
 const SALT: RangeInclusive<usize> = 8..=64;
 const HASH: RangeInclusive<usize> = 16..=64;
-const INSTEAD: &str = "write the output of `mqtt-acl hash`, or of `mqtt-acl token` for a device";
+const INSTEAD: &str = "write the output of `mqtt-acl hash` or `mqtt-acl token`";
 
 /// Reads a password string; what is wrong with it never repeats it, for it is a secret of sorts.
 pub(super) fn credential(text: &str) -> Result<Credential, String> {

@@ -12,3 +12,5 @@ mod host;
 mod program;
 #[cfg(test)]
 mod test;
+#[cfg(test)]
+mod token;
