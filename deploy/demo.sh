@@ -44,9 +44,14 @@ users=(mqttuser mqttservice dev00001 dev00002 dev00003)
 declare -A password
 (umask 077; : >"$folder/users.d/passwords.toml")
 for user in "${users[@]}"; do
-    password[$user]=$(head -c 12 /dev/urandom | base64 | tr '+/' '-_')
-    hash=$(printf '%s' "${password[$user]}" | "$mqtt_acl" hash)
-    printf '[users.%s]\npassword = "%s"\n\n' "$user" "$hash" >>"$folder/users.d/passwords.toml"
+    if [[ $user == dev* ]]; then
+        { read -r secret; read -r string; } < <("$mqtt_acl" token)
+    else
+        secret=$(head -c 12 /dev/urandom | base64 | tr '+/' '-_')
+        string=$(printf '%s' "$secret" | "$mqtt_acl" hash)
+    fi
+    password[$user]=$secret
+    printf '[users.%s]\npassword = "%s"\n\n' "$user" "$string" >>"$folder/users.d/passwords.toml"
 done
 if [[ $(id -u) == 0 ]]; then
     chown mosquitto: "$folder/users.d/passwords.toml"
