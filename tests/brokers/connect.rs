@@ -1,6 +1,8 @@
 //! CONNECT: who is let in, and under which client id.
 
-use crate::support::broker::{Install, PASSWORD};
+use mqtt_acl_policy::Token;
+
+use crate::support::broker::{Install, PASSWORD, Setup};
 use crate::support::mqtt::{Connect, Gone, NOT_AUTHORIZED, Publish, V5, V31, V311};
 
 crate::tests![
@@ -20,6 +22,7 @@ crate::tests![
     a_session_is_not_inherited_by_another_user,
     takeover_by_the_same_user_works,
     an_authentication_method_is_refused,
+    tokens_are_replaced_without_an_outage,
 ];
 
 const VERSIONS: [u8; 3] = [V31, V311, V5];
@@ -229,4 +232,28 @@ fn an_authentication_method_is_refused(install: &Install) {
     let (_, answer) = broker.try_client(&empty);
     let code = if install.is_at_least("2.1") { NOT_AUTHORIZED } else { 0x8c };
     assert_eq!(answer, Ok((false, code)));
+}
+
+fn tokens_are_replaced_without_an_outage(install: &Install) {
+    let [old, new] = [(), ()].map(|()| Token::new().unwrap_or_else(|problem| panic!("{problem}")));
+    let policy = |passwords: &str| format!("version = 1\n[users.dev]\npassword = [{passwords}]\n");
+    let [only_old, both, only_new] = [
+        policy(&format!("\"{}\"", old.string)),
+        policy(&format!("\"{}\", \"{}\"", new.string, old.string)),
+        policy(&format!("\"{}\"", new.string)),
+    ];
+    let login = |token: &Token| Connect::new(V5, "dev").username("dev").password(token.secret.as_str());
+    install.with(&Setup::policy(&only_old), |broker| {
+        broker.client_with(&login(&old)).disconnect();
+        broker.assert_refused(&login(&new));
+        broker.assert_refused(&Connect::new(V5, "dev").username("dev").password(old.string.as_str()));
+        broker.reload(&both);
+        broker.client_with(&login(&new)).disconnect();
+        let start = broker.log_len();
+        broker.client_with(&login(&old)).disconnect();
+        broker.wait_log(start, |line| line.contains("login with an old password"), "who is behind");
+        broker.reload(&only_new);
+        broker.client_with(&login(&new)).disconnect();
+        broker.assert_refused(&login(&old));
+    });
 }
