@@ -216,8 +216,8 @@ impl Plugin {
         match self.loader.outcome() {
             None => {}
             Some(Outcome::Policy { policy, problems }) => {
+                let old = self.policy.swap(Arc::clone(&policy));
                 announce(&self.journal, &self.path, &policy, &problems);
-                let old = self.policy.swap(policy);
                 self.loader.free(old);
             }
             Some(Outcome::Failure { summary, problems }) => {
@@ -247,7 +247,7 @@ fn announce(journal: &Journal, path: &Path, policy: &Policy, problems: &[Problem
         Level::Notice,
         &format!(
             "policy in force: {}: {} users, {} roles, {} rules",
-            path.display(),
+            OneLine(&path.to_string_lossy()),
             size.users,
             size.roles,
             size.rules
