@@ -14,6 +14,7 @@
 mod answer;
 mod boundary;
 mod broker;
+mod conf;
 mod event;
 mod journal;
 mod loader;

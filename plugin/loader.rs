@@ -1,14 +1,16 @@
 //! The thread that reads policies, so that the broker's only thread never does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use mqtt_acl_policy::{Failure, Policy, Problem, Trust, load};
+use mqtt_acl_policy::{Failure, Loaded, Place, Policy, Problem, Severity, Trust, load};
 
+use crate::broker::Broker;
+use crate::conf;
 use crate::signals::spawn_without_signals;
 
 /// What came of a load: a policy to put in force, or why there is none; and the problems, errors or warnings.
@@ -19,7 +21,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn of(result: Result<mqtt_acl_policy::Loaded, Failure>) -> Self {
+    pub(crate) fn of(result: Result<Loaded, Failure>) -> Self {
         match result {
             Ok(loaded) => Self::Policy { policy: Arc::new(loaded.policy), problems: loaded.warnings },
             Err(failure) => {
@@ -29,6 +31,18 @@ impl Outcome {
             }
         }
     }
+}
+
+/// Reads the policy as this broker may be given it.
+pub(crate) fn read(path: &Path, broker: &Broker) -> Result<Loaded, Failure> {
+    let mut loaded = load(path, &Trust::process())?;
+    if !broker.is_2_1() && conf::allows_anonymous() == Some(false) && loaded.policy.drop_anonymous() {
+        let text = "[anonymous] is not in force: this broker is not told `allow_anonymous true`, and would then free \
+                    anonymous sessions twice at SIGHUP (add that line to mosquitto.conf, and restart)";
+        let place = Place::whole(&Arc::from(path));
+        loaded.warnings.push(Problem { place, severity: Severity::Warning, text: text.into() });
+    }
+    Ok(loaded)
 }
 
 enum Request {
@@ -55,11 +69,11 @@ struct Shared {
 
 impl Loader {
     /// Starts the thread; the policy is the one in force, whose remembered logins the next one takes over.
-    pub(crate) fn start(path: PathBuf, in_force: Arc<Policy>) -> std::io::Result<Self> {
+    pub(crate) fn start(broker: &'static Broker, path: PathBuf, in_force: Arc<Policy>) -> std::io::Result<Self> {
         let (requests, queue) = channel();
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread = spawn_without_signals("mqtt-acl-load", move || run(&path, in_force, &queue, &theirs))?;
+        let thread = spawn_without_signals("mqtt-acl-load", move || run(broker, &path, in_force, &queue, &theirs))?;
         Ok(Self { requests: Some(requests), shared, thread: Some(thread) })
     }
 
@@ -100,7 +114,7 @@ impl Drop for Loader {
     }
 }
 
-fn run(path: &std::path::Path, mut in_force: Arc<Policy>, queue: &Receiver<Request>, shared: &Shared) {
+fn run(broker: &Broker, path: &Path, mut in_force: Arc<Policy>, queue: &Receiver<Request>, shared: &Shared) {
     while let Ok(request) = queue.recv() {
         // Several requests that wait are one: the file is read after the last of them. What is to be freed is, here.
         let waiting = std::iter::once(request).chain(queue.try_iter());
@@ -109,7 +123,7 @@ fn run(path: &std::path::Path, mut in_force: Arc<Policy>, queue: &Receiver<Reque
         }
         // A panic must not end the thread: there would never be a new policy again.
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            let mut loaded = load(path, &Trust::process())?;
+            let mut loaded = read(path, broker)?;
             loaded.policy.inherit(&in_force);
             Ok(loaded)
         }));

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use mqtt_acl_policy::{
-    self as policy, Action, Decision, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity, Trust, load,
+    self as policy, Action, Decision, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity,
 };
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Level};
 use crate::event::{Access, AclCheck, BasicAuth, Client};
 use crate::journal::Journal;
-use crate::loader::{Loader, Outcome};
+use crate::loader::{self, Loader, Outcome};
 use crate::options::Options;
 use crate::tickless::{Duty, Tickless};
 
@@ -41,7 +41,7 @@ impl Plugin {
     pub(crate) fn start(broker: &'static Broker, options: Options) -> Option<Self> {
         let journal = Journal::new(broker);
         let path = options.policy_file;
-        let loaded = load(&path, &Trust::process());
+        let loaded = loader::read(&path, broker);
         let denies_all = match &loaded {
             Err(failure @ (Failure::Missing(_) | Failure::Empty(_))) => Some(failure.to_string()),
             _ => None,
@@ -67,7 +67,7 @@ impl Plugin {
                 return None;
             }
         };
-        let loader = match Loader::start(path.clone(), Arc::clone(&policy)) {
+        let loader = match Loader::start(broker, path.clone(), Arc::clone(&policy)) {
             Ok(loader) => loader,
             Err(error) => {
                 journal

@@ -31,10 +31,10 @@ struct State {
     doubted: Option<Instant>,
     reloaded: bool,
     fingerprints: Fingerprints,
-    /// What each client logged in with.
-    sessions: HashMap<Box<[u8]>, Fingerprint>,
+    /// What each client logged in with, by its id. Ids may be long, so their fingerprints stand for them.
+    sessions: HashMap<Fingerprint, Fingerprint>,
     /// Sessions that were kept because they could not be refused. They may do nothing.
-    kept: HashSet<Box<[u8]>>,
+    kept: HashSet<Fingerprint>,
 }
 
 /// What to do now.
@@ -90,40 +90,57 @@ impl Tickless {
             return;
         }
         let mut state = self.state();
-        state.kept.remove(id);
-        let fingerprint = state.fingerprints.of(id, user, password);
-        if state.sessions.len() < SESSIONS || state.sessions.contains_key(id) {
-            if let Some(fingerprint) = fingerprint {
-                state.sessions.insert(id.into(), fingerprint);
-            }
+        let (Some(session), Some(login)) = (state.session(id), state.fingerprints.of(id, user, password)) else {
+            return;
+        };
+        state.kept.remove(&session);
+        if state.sessions.len() < SESSIONS || state.sessions.contains_key(&session) {
+            state.sessions.insert(session, login);
         }
     }
 
     /// Whether a login that the policy refuses has to be granted all the same, because it may be a session that is asked
-    /// about again: it is what this client logged in with, to the letter. It may do nothing from now on, so whoever else
-    /// knows what was good once gains nothing either.
+    /// about again: it is what this client logged in with, to the letter, or there were too many clients to know. It may
+    /// do nothing from now on, so whoever else knows what was good once gains nothing either.
     pub(crate) fn keeps(&self, id: &[u8], user: Option<&[u8]>, password: Option<&[u8]>) -> bool {
         if self.ticks() {
             return false;
         }
         let mut state = self.state();
         let in_pass = state.reloaded && state.doubted.is_some_and(|since| since.elapsed() < PASS);
-        let fingerprint = state.fingerprints.of(id, user, password);
-        let same = fingerprint.is_some_and(|fingerprint| state.sessions.get(id) == Some(&fingerprint));
-        if in_pass && same {
-            state.kept.insert(id.into());
+        let (Some(session), Some(login)) = (state.session(id), state.fingerprints.of(id, user, password)) else {
+            return false;
+        };
+        let possible = match state.sessions.get(&session) {
+            Some(known) => *known == login,
+            None => state.sessions.len() >= SESSIONS,
+        };
+        // What cannot be noted as kept would be let in.
+        let kept = in_pass && possible && (state.kept.len() < SESSIONS || state.kept.contains(&session));
+        if kept {
+            state.kept.insert(session);
         }
-        in_pass && same
+        kept
     }
 
     /// Whether the session was only kept.
     pub(crate) fn is_kept(&self, id: &[u8]) -> bool {
-        !self.ticks() && self.state().kept.contains(id)
+        if self.ticks() {
+            return false;
+        }
+        let state = self.state();
+        !state.kept.is_empty() && state.session(id).is_none_or(|session| state.kept.contains(&session))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing is called while it is held that could leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn session(&self, id: &[u8]) -> Option<Fingerprint> {
+        self.fingerprints.of(id, None, None)
     }
 }
 
@@ -155,6 +172,19 @@ mod tests {
         assert!(tickless.is_kept(ID));
         tickless.granted(ID, USER, Some(b"new"));
         assert!(!tickless.is_kept(ID));
+    }
+
+    #[test]
+    fn beyond_what_is_known_sessions_are_kept_and_may_do_nothing() {
+        let tickless = Tickless::default();
+        for number in 0..SESSIONS {
+            tickless.granted(format!("id-{number}").as_bytes(), USER, PASSWORD);
+        }
+        tickless.granted(ID, USER, PASSWORD);
+        tickless.reload();
+        assert!(!tickless.keeps(b"id-0", USER, Some(b"other")), "known, and not so");
+        assert!(tickless.keeps(ID, USER, PASSWORD) && tickless.is_kept(ID));
+        assert!(!tickless.is_kept(b"id-1"));
     }
 
     #[test]

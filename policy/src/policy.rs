@@ -137,6 +137,11 @@ impl Policy {
         self.fingerprints = old.fingerprints.clone();
     }
 
+    /// Takes `[anonymous]` away, for a broker that must not have anonymous clients; whether there was one.
+    pub fn drop_anonymous(&mut self) -> bool {
+        self.anonymous.take().is_some()
+    }
+
     /// The policy that admits nobody: what a missing or empty file means.
     #[must_use]
     pub fn deny_all() -> Self {

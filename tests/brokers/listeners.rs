@@ -11,6 +11,7 @@ use crate::support::websocket;
 crate::tests![
     allow_anonymous_opens_nothing,
     the_anonymous_section_is_for_anonymous_alone,
+    the_anonymous_section_needs_the_brokers_consent,
     per_listener_settings_with_one_plugin,
     per_listener_settings_with_two_policies,
     per_listener_settings_logins_right_after_sighup_are_checked,
@@ -61,6 +62,22 @@ fn allow_anonymous_opens_nothing(install: &Install) {
 }
 
 /// S6.
+/// 2.0 drops anonymous sessions at SIGHUP by itself where it is not told to allow them, and frees offline ones twice.
+fn the_anonymous_section_needs_the_brokers_consent(install: &Install) {
+    let policy = format!("{ALICE}[anonymous]\nclient_id = [\"guest-*\"]\npublish = [\"open/#\"]\n");
+    let guest = Connect::new(V5, "guest-1");
+    install.with(&Setup::policy(&policy), |broker| {
+        if install.is_at_least("2.1.0") {
+            broker.client_with(&guest).disconnect();
+        } else {
+            assert!(broker.log_text().contains("[anonymous] is not in force"), "{}", broker.log_text());
+            broker.assert_refused(&guest);
+            broker.reload(&policy);
+            broker.assert_refused(&guest);
+        }
+    });
+}
+
 fn the_anonymous_section_is_for_anonymous_alone(install: &Install) {
     let policy = format!(
         "{ALICE}\n[roles.all]\nsubscribe = [\"#\"]\n[[match]]\nusername = \"*\"\nroles = [\"all\"]\n\
