@@ -128,6 +128,14 @@ impl Pattern {
         if *open { !rest.is_empty() && !rest.contains(&b'/') } else { rest.is_empty() }
     }
 
+    /// The text of a pattern that says the same for every user, and whether it is open.
+    pub(crate) fn spelled_out(&self) -> Option<(String, bool)> {
+        match self {
+            Self::Text { parts, .. } if !parts.contains(&Part::User) => self.text_for(""),
+            _ => None,
+        }
+    }
+
     /// The text that ids of this pattern begin with or, where it is not open, are; `None` where there is no such text.
     pub(crate) fn text_for(&self, user: &str) -> Option<(String, bool)> {
         let Self::Text { parts, open } = self else { return None };

@@ -57,6 +57,7 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
         compiler.user(user);
     }
     compiler.client_ids();
+    compiler.shared_client_ids();
     compiler.client_templates();
     compiler.tests(tests);
     compiler.finish()
@@ -375,6 +376,63 @@ impl Compiler<'_> {
                 let text = "`*` lets its holders take over the session of any client that is not a listed user's (write patterns that \
                             begin with `%u`)";
                 self.problems.warning(place.clone(), text);
+            }
+        }
+    }
+
+    /// Ids that are spelled out for several users: each could take over the others' session. Patterns with `%u` keep
+    /// apart by themselves, as far as names are concerned.
+    fn shared_client_ids(&mut self) {
+        #[derive(PartialEq, Eq, PartialOrd, Ord)]
+        struct Spelled<'u> {
+            text: String,
+            open: bool,
+            user: &'u [u8],
+            set: usize,
+            number: usize,
+        }
+        /// Of the same ids so many holders are enough: a role may have very many.
+        const ENOUGH: usize = 2;
+        let mut spelled = Vec::new();
+        let mut holders: HashMap<(usize, usize), usize> = HashMap::new();
+        for (name, user) in &self.policy.users {
+            for set in user.sets.iter().map(|set| *set as usize) {
+                let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids.as_ref());
+                for (number, pattern) in patterns.into_iter().flatten().enumerate() {
+                    let Some((text, open)) = pattern.spelled_out() else { continue };
+                    let count = holders.entry((set, number)).or_default();
+                    *count += 1;
+                    if *count <= ENOUGH {
+                        spelled.push(Spelled { text, open, user: name, set, number });
+                    }
+                }
+            }
+        }
+        spelled.sort_unstable();
+        let mut told = HashSet::new();
+        // What begins the text at hand, or is it.
+        let mut around: Vec<&Spelled<'_>> = Vec::new();
+        for this in &spelled {
+            around.retain(|before| this.text == before.text || (before.open && this.text.starts_with(&before.text)));
+            let other = around.iter().find(|before| {
+                let more = this.text.get(before.text.len()..).unwrap_or_default();
+                let meets = if more.is_empty() { this.open == before.open } else { before.open && !more.contains('/') };
+                before.user != this.user && meets
+            });
+            let place = self.places.get(this.set).and_then(|places| places.client_id.get(this.number));
+            if let (Some(other), Some(place)) = (other, place) {
+                if told.insert((this.set, this.number)) {
+                    let text = format!(
+                        "users `{}` and `{}` may use the same client ids, and so take over each other's session (begin the \
+                         patterns with `%u`)",
+                        Escaped(other.user),
+                        Escaped(this.user)
+                    );
+                    self.problems.warning(place.clone(), text);
+                }
+            }
+            if around.iter().filter(|before| (&before.text, before.open) == (&this.text, this.open)).count() < ENOUGH {
+                around.push(this);
             }
         }
     }

@@ -58,19 +58,28 @@ impl fmt::Display for Failure {
 #[derive(Clone, Debug)]
 pub struct Trust {
     users: Vec<u32>,
+    /// Who has to be able to read the files, where that is somebody else.
+    reader: Option<Reader>,
 }
 
 impl Trust {
     /// Root and the user that this process runs as.
     #[must_use]
     pub fn process() -> Self {
-        Self { users: vec![0, rustix::process::geteuid().as_raw()] }
+        Self { users: vec![0, rustix::process::geteuid().as_raw()], reader: None }
     }
 
     /// And the user of this name, if there is one; for a tool that checks a policy for the broker's user.
     #[must_use]
     pub fn and_user(mut self, name: &str) -> Self {
         self.users.extend(user_id(name));
+        self
+    }
+
+    /// And tell what the user of this name could not read. Root reads everything, and so would not notice.
+    #[must_use]
+    pub fn read_by(mut self, name: &str) -> Self {
+        self.reader = Reader::named(name);
         self
     }
 
@@ -94,9 +103,44 @@ impl Trust {
 /// The id of the user of this name on this machine.
 #[must_use]
 pub fn user_id(name: &str) -> Option<u32> {
-    let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    let mut entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    entries.find(|entry| entry.first() == Some(&name))?.get(2)?.parse().ok()
+    Reader::named(name).map(|reader| reader.user)
+}
+
+/// A user of this machine, and what it may read.
+#[derive(Clone, Debug)]
+struct Reader {
+    name: String,
+    user: u32,
+    groups: Vec<u32>,
+}
+
+impl Reader {
+    fn named(name: &str) -> Option<Self> {
+        let passwd = fs::read_to_string("/etc/passwd").ok()?;
+        let mut entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let entry = entries.find(|entry| entry.first() == Some(&name))?;
+        let mut groups = vec![entry.get(3)?.parse().ok()?];
+        for line in fs::read_to_string("/etc/group").unwrap_or_default().lines() {
+            if let [_, _, id, members] = line.split(':').collect::<Vec<_>>()[..] {
+                if members.split(',').any(|member| member == name) {
+                    groups.extend(id.parse::<u32>().ok());
+                }
+            }
+        }
+        Some(Self { name: name.to_owned(), user: entry.get(2)?.parse().ok()?, groups })
+    }
+
+    /// Whether the file may be read or, with 1 for 4, the folder be passed, by owner, group and mode.
+    fn may(&self, bit: u32, metadata: &Metadata) -> bool {
+        let shift = if metadata.uid() == self.user {
+            6
+        } else if self.groups.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        self.user == 0 || metadata.mode() & (bit << shift) != 0
+    }
 }
 
 /// Reads the policy at this path and all that it includes, checks it, compiles it and runs its tests.
@@ -316,12 +360,26 @@ impl<'t> Loader<'t> {
         if let Some(objection) = self.trust.objection(metadata) {
             self.problems.error(Place::whole(path), format!("the file {objection}"));
         }
+        let reader = self.trust.reader.as_ref();
+        if let Some(reader) = reader.filter(|reader| !reader.may(4, metadata)) {
+            let text = format!("the broker's user `{0}` cannot read the file (`chown {0}`)", reader.name);
+            self.problems.error(Place::whole(path), text);
+        }
         for folder in resolved.ancestors().skip(1) {
             if !self.folders.insert(folder.to_path_buf()) {
                 break;
             }
             match fs::metadata(folder) {
                 Ok(metadata) => {
+                    if let Some(reader) = reader.filter(|reader| !reader.may(1, &metadata)) {
+                        let folder = folder.to_string_lossy();
+                        let text = format!(
+                            "the broker's user `{}` may not enter the folder `{}` (`chmod o+x`)",
+                            reader.name,
+                            OneLine(&folder)
+                        );
+                        self.problems.error(Place::whole(path), text);
+                    }
                     if let Some(objection) = self.trust.objection(&metadata) {
                         self.problems.error(
                             Place::whole(path),
@@ -368,8 +426,12 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
         return Ok(vec![path.to_path_buf()]);
     }
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let unreadable =
-        |error: io::Error| format!("its folder `{}` cannot be read: {error}", OneLine(&folder.to_string_lossy()));
+    let unreadable = |error: io::Error| {
+        format!(
+            "its folder `{}` cannot be read: {error} (make the folder, or correct the path)",
+            OneLine(&folder.to_string_lossy())
+        )
+    };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let found = entry.map_err(unreadable)?.file_name();

@@ -293,14 +293,19 @@ impl Policy {
         }
         let denies = || self.each(sets).map(|set| &set.tree).filter(|tree| tree.has(Kind::DenySubscribe));
         let denied = denies().next().is_some();
+        /// Rules that are denied altogether, before giving up: each costs a search, and a client may send thousands of
+        /// filters in one packet.
+        const DENIED: usize = 1024;
+        let mut left = DENIED;
         self.each(sets).filter(|set| set.overlap).find_map(|set| {
             let found = set.tree.meet(filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
                 if denied && matcher::cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
-                    return ControlFlow::Continue(());
+                    left = left.saturating_sub(1);
+                    return if left == 0 { ControlFlow::Break(None) } else { ControlFlow::Continue(()) };
                 }
-                ControlFlow::Break(Grant::Rule(meeting.rule))
+                ControlFlow::Break(Some(Grant::Rule(meeting.rule)))
             });
-            found.break_value()
+            found.break_value().flatten()
         })
     }
 

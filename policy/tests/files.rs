@@ -197,7 +197,7 @@ fn includes() {
             ],
             &[
                 "p.toml:2:12: an included file needs a name",
-                "p.toml:2:16: `none/*.toml` cannot be included: its folder `none` cannot be read: No such file or directory (os error 2)",
+                "p.toml:2:16: `none/*.toml` cannot be included: its folder `none` cannot be read: No such file or directory (os error 2) (make the folder, or correct the path)",
                 "p.toml:2:31: `*/a.toml` cannot be included: `*` stands only in the last part of a path",
                 "p.toml:2:43: `d` cannot be included: it is not a file",
                 "p.toml:2:48: an included file needs a name",

@@ -579,6 +579,28 @@ password = "$7$101$c2FsdHNhbHRzYWx0$CLbxZW0ExkZIkKSqWhNnFJZtNwDp1vYNPPIYhd9UBrgH
         ],
     ),
     (
+        "S5 ids that several users may have",
+        r#"version = 1
+[roles.r]
+client_id = ["fixed", "%u"]
+[users.a]
+client_id = ["gw*", "shared"]
+[users.b]
+client_id = ["gw-x*", "shared", "gw/1", "share"]
+[users.c]
+roles = ["r"]
+[users.d]
+roles = ["r"]
+[users.e]
+client_id = ["e1", "e*"]
+"#,
+        &[
+            "p.toml:3:14: warning: users `c` and `d` may use the same client ids, and so take over each other's session (begin the patterns with `%u`)",
+            "p.toml:7:14: warning: users `a` and `b` may use the same client ids, and so take over each other's session (begin the patterns with `%u`)",
+            "p.toml:7:23: warning: users `a` and `b` may use the same client ids, and so take over each other's session (begin the patterns with `%u`)",
+        ],
+    ),
+    (
         "S16 a failing test",
         r#"version = 1
 [roles.r]

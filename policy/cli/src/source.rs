@@ -1,5 +1,7 @@
 //! Where a command reads its policy, and whose files it trusts.
 
+use std::path::Path;
+
 use clap::Args;
 use mqtt_acl_policy::{Trust, user_id};
 
@@ -20,6 +22,17 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
+    /// As [`Owners::trust`], for a policy that the broker's user has to be able to read: the one in its usual place, or
+    /// any where that user is named.
+    pub(crate) fn trust_and_read(&self, file: &Path) -> Result<Trust, Error> {
+        let trust = self.trust()?;
+        Ok(match self.broker_user.as_deref() {
+            Some(name) => trust.read_by(name),
+            None if file == Path::new(USUAL_FILE) => trust.read_by(USUAL_BROKER_USER),
+            None => trust,
+        })
+    }
+
     pub(crate) fn trust(&self) -> Result<Trust, Error> {
         match self.broker_user.as_deref() {
             // A machine that only writes policies has no such user, and then there are no files of its either.

@@ -16,7 +16,8 @@ use crate::text::{complain, count, say};
 ///
 /// A policy that is missing, or says nothing at all, is a problem: a broker that starts with it admits nobody. Files and
 /// folders that others could change are problems too. Files of yours are trusted here, but not by the broker: give what
-/// you install to root or to the broker's user.
+/// you install to root or to the broker's user. In its usual place, and wherever `--broker-user` is given, the files must
+/// also be readable for that user.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +38,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
-        let loaded = load(&self.file, &self.owners.trust()?).map_err(Error::Policy)?;
+        let loaded = load(&self.file, &self.owners.trust_and_read(&self.file)?).map_err(Error::Policy)?;
         loaded.warnings.iter().for_each(complain);
         let size = loaded.policy.size();
         let tests = match loaded.policy.run_tests().len() {

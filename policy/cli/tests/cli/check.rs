@@ -185,3 +185,21 @@ fn owners_are_root_the_broker_and_who_runs_it() {
         skipped("there is no user `nobody` of the usual number");
     }
 }
+
+#[test]
+fn what_the_broker_could_not_read_is_told() {
+    if mqtt_acl_policy::user_id("nobody") != Some(NOBODY) || !rustix::process::geteuid().is_root() {
+        return skipped("only root can give a file away, and `nobody` has to be there");
+    }
+    let folder = Folder::with("version = 1\n");
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder.write("policy.toml", "version = 1\n", 0o600);
+    let line = "policy.toml: the broker's user `nobody` cannot read the file (`chown nobody`)\n";
+    folder.run("check --broker-user nobody policy.toml").is(1, "", line);
+    assert_eq!(folder.run("check policy.toml").status, Some(0), "only in its usual place, or where the user is named");
+    folder.write("policy.toml", "version = 1\n", 0o644);
+    assert_eq!(folder.run("check --broker-user nobody policy.toml").status, Some(0));
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    let ran = folder.run("check --broker-user nobody policy.toml");
+    assert!(ran.status == Some(1) && ran.err.contains("may not enter the folder"), "{ran:?}");
+}
