@@ -6,9 +6,10 @@
 //! ```text
 //! load ── document ── compile ──> Policy ── authorize / login ──> Decision ── reason ──> text
 //!  files   TOML        checks       │
-//!                                   ├─ matcher   the rules, compiled into trees (template, topic)
-//!                                   ├─ binding   client ids
-//!                                   └─ credential  password strings
+//!                                   ├─ matcher     the rules, compiled into trees (template, topic)
+//!                                   ├─ binding     client ids
+//!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
+//!                                   └─ scenario    the policy's own tests
 //! ```
 
 #![forbid(unsafe_code)]
