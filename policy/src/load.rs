@@ -237,7 +237,12 @@ struct Loader<'t> {
     seen: HashSet<(u64, u64)>,
     folders: HashSet<PathBuf>,
     read: Vec<(Arc<Path>, Stamp)>,
+    /// The bytes of all of them.
+    size: u64,
 }
+
+/// The most bytes that the files of a policy may have together, so that 32 bits number whatever is in them.
+const LARGEST: u64 = 1 << 30;
 
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +271,7 @@ impl<'t> Loader<'t> {
             seen: HashSet::new(),
             folders: HashSet::new(),
             read: Vec::new(),
+            size: 0,
         }
     }
 
@@ -305,6 +311,11 @@ impl<'t> Loader<'t> {
         }
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a file"));
+        }
+        self.size += metadata.size();
+        if self.size > LARGEST {
+            self.problems.error(Place::whole(path), "the policy is larger than 1 GiB in all");
+            return Ok(());
         }
         self.trusts(path, &resolved, &metadata);
         let document = match self.text(path, &mut file)? {
@@ -399,7 +410,7 @@ impl<'t> Loader<'t> {
 
     fn text(&mut self, path: &Arc<Path>, file: &mut File) -> io::Result<Option<String>> {
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        file.take(LARGEST).read_to_end(&mut bytes)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
             Err(error) => {

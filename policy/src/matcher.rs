@@ -351,7 +351,7 @@ impl RuleTree {
     }
 
     fn push(&mut self, parent: NodeId, edge: Edge) -> NodeId {
-        // A policy file is far below 2^32 levels; should one ever not be, its rules would end at the root's lists.
+        // A load reads at most 2^30 bytes, and each level takes one.
         let id = NodeId::try_from(self.nodes.len()).unwrap_or(ROOT);
         self.nodes.push(Node::new(parent, edge));
         id

@@ -501,3 +501,12 @@ fn a_hundred_thousand_users_load() {
     assert!(policy.authorize(&client, Action::Publish(b"dt/1/dev099999/x")).is_allow());
     assert!(!policy.authorize(&client, Action::Publish(b"dt/1/dev099998/x")).is_allow());
 }
+
+#[test]
+fn a_policy_has_a_largest_size() {
+    let folder = Folder::of(&[("p.toml", "version = 1\ninclude = [\"a.toml\"]\n"), ("a.toml", "")]);
+    // Sparse, so it takes no room, and it is not read.
+    fs::File::options().write(true).open(folder.path("a.toml")).unwrap().set_len(1 << 30).unwrap();
+    let Err(Failure::Invalid(problems)) = folder.load("p.toml") else { panic!("it is loaded") };
+    assert!(problems.iter().any(|problem| problem.text == "the policy is larger than 1 GiB in all"), "{problems:?}");
+}

@@ -9,6 +9,7 @@ crate::tests![
     a_certificate_does_not_open_other_client_ids,
     an_unlisted_name_needs_a_match_that_says_so,
     a_session_is_not_inherited_through_a_certificate,
+    use_username_as_clientid_keeps_sessions_apart,
 ];
 
 const POLICY: &str = r##"
@@ -38,11 +39,16 @@ roles     = ["own"]
 
 /// A broker with a TLS listener for certificates (`port2`) beside one for passwords.
 fn with_tls(install: &Install, test: impl FnOnce(&Broker, &Authority)) {
+    with_tls_and(install, "", test);
+}
+
+/// As [`with_tls`], with a further line for that listener.
+fn with_tls_and(install: &Install, line: &str, test: impl FnOnce(&Broker, &Authority)) {
     let authority = Authority::new();
     let server = authority.identity("localhost");
     let conf = format!(
         "listener {{port}} 127.0.0.1\n{PLUGIN}listener {{port2}} 127.0.0.1\ncafile {{folder}}/ca.pem\n\
-         certfile {{folder}}/server.pem\nkeyfile {{folder}}/server.key\nrequire_certificate true\nuse_identity_as_username true\n"
+         certfile {{folder}}/server.pem\nkeyfile {{folder}}/server.key\nrequire_certificate true\nuse_identity_as_username true\n{line}\n"
     );
     let setup = Setup::conf(&conf)
         .with_policy(POLICY)
@@ -153,4 +159,18 @@ fn a_session_is_not_inherited_through_a_certificate(install: &Install) {
             assert_eq!(thief.topics(), [""; 0]);
         }
     });
+}
+
+/// What README advises: the broker asks nobody at CONNECT, so without the setting a foreign id throws its owner off.
+fn use_username_as_clientid_keeps_sessions_apart(install: &Install) {
+    for (line, undisturbed) in [("", false), ("use_username_as_clientid true", true)] {
+        with_tls_and(install, line, |broker, authority| {
+            let mut bob = connect(broker, authority, &authority.identity("bob"), &Connect::new(V5, "bob"));
+            let claim = Connect::new(V5, "bob");
+            let mut alice = connect(broker, authority, &authority.identity("alice"), &claim);
+            assert_eq!(bob.ping().is_ok(), undisturbed, "`{line}`");
+            let published = alice.publish(&Publish::new("own/alice/x", "x"));
+            assert_eq!(published == Ok(NOT_AUTHORIZED), !undisturbed, "`{line}`: {published:?}");
+        });
+    }
 }
