@@ -12,19 +12,26 @@ use std::ptr::NonNull;
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Callback, Level, text};
-use crate::event::{AclCheck, BasicAuth};
+use crate::event::{self, AclCheck, BasicAuth};
+use crate::logins;
 use crate::options::Options;
 use crate::plugin::Plugin;
 use crate::sys;
 
-/// What is registered: all of it or nothing.
-const CALLBACKS: [(c_int, Callback); 5] = [
+/// What is registered: all of it or nothing. The last one where there is such an event, which is on 2.1.
+const CALLBACKS: [(c_int, Callback); 6] = [
     (sys::MOSQ_EVT_ACL_CHECK as c_int, on_acl_check),
     (sys::MOSQ_EVT_BASIC_AUTH as c_int, on_basic_auth),
     (sys::MOSQ_EVT_RELOAD as c_int, on_reload),
     (sys::MOSQ_EVT_TICK as c_int, on_tick),
     (sys::MOSQ_EVT_DISCONNECT as c_int, on_disconnect),
+    (sys::EVT_CONNECT, on_connect),
 ];
+
+fn callbacks(broker: &Broker) -> impl Iterator<Item = (c_int, Callback)> {
+    let has_connect = broker.is_2_1();
+    CALLBACKS.into_iter().filter(move |(event, _)| *event != sys::EVT_CONNECT || has_connect)
+}
 
 /// What the broker's userdata points to: one loaded instance of the plugin.
 struct Instance {
@@ -72,6 +79,14 @@ unsafe extern "C" fn on_disconnect(_: c_int, _: *mut c_void, userdata: *mut c_vo
     guard("DISCONNECT", Answer::SUCCESS, || {
         // SAFETY: the broker passes what was registered with this callback.
         unsafe { plugin(userdata) }?.disconnect();
+        Some(Answer::SUCCESS)
+    })
+}
+
+unsafe extern "C" fn on_connect(_: c_int, data: *mut c_void, _: *mut c_void) -> c_int {
+    guard("CONNECT", Answer::SUCCESS, || {
+        // SAFETY: the broker passes this event's data.
+        logins::pending().connected(unsafe { event::connected(data) }?);
         Some(Answer::SUCCESS)
     })
 }
@@ -155,7 +170,7 @@ pub(crate) unsafe fn cleanup(userdata: *mut c_void) -> c_int {
         let instance = NonNull::new(userdata.cast::<Instance>())?;
         // SAFETY: made by `Box::into_raw` in `init`, and given back once.
         let instance = unsafe { Box::from_raw(instance.as_ptr()) };
-        for (event, callback) in CALLBACKS {
+        for (event, callback) in callbacks(instance.plugin.broker()) {
             // SAFETY: the identifier is the broker's, kept since `init`.
             unsafe { instance.plugin.broker().unregister(instance.identifier, event, callback) };
         }
@@ -172,10 +187,10 @@ unsafe fn register(
     identifier: *mut sys::mosquitto_plugin_id_t,
     userdata: *mut c_void,
 ) -> Result<(), (c_int, c_int)> {
-    for (number, (event, callback)) in CALLBACKS.into_iter().enumerate() {
+    for (number, (event, callback)) in callbacks(broker).enumerate() {
         // SAFETY: by this function's contract.
         if let Err(code) = unsafe { broker.register(identifier, event, callback, userdata) } {
-            for (event, callback) in CALLBACKS.into_iter().take(number) {
+            for (event, callback) in callbacks(broker).take(number) {
                 // SAFETY: by this function's contract.
                 unsafe { broker.unregister(identifier, event, callback) };
             }

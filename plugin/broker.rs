@@ -18,6 +18,7 @@ use std::ptr::NonNull;
 
 use once_cell::sync::OnceCell;
 
+use crate::answer::Answer;
 use crate::sys;
 
 type CallbackRegister = unsafe extern "C" fn(
@@ -35,6 +36,8 @@ type CallbackUnregister = unsafe extern "C" fn(
 ) -> c_int;
 type ClientText = unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char;
 type ClientNumber = unsafe extern "C" fn(*const sys::mosquitto) -> c_int;
+/// 2.1 only: client id, the code that BASIC_AUTH would have returned.
+type CompleteBasicAuth = unsafe extern "C" fn(*const c_char, c_int);
 type LogPrintf = unsafe extern "C" fn(c_int, *const c_char, ...);
 /// 2.1 only: identifier, plugin name, plugin version.
 type PluginSetInfo = unsafe extern "C" fn(*mut sys::mosquitto_plugin_id_t, *const c_char, *const c_char) -> c_int;
@@ -45,7 +48,7 @@ fn signatures() {
     let _: CallbackRegister = sys::mosquitto_callback_register;
     let _: CallbackUnregister = sys::mosquitto_callback_unregister;
     let _: [ClientText; 3] = [sys::mosquitto_client_address, sys::mosquitto_client_id, sys::mosquitto_client_username];
-    let _: ClientNumber = sys::mosquitto_client_protocol;
+    let _: [ClientNumber; 2] = [sys::mosquitto_client_protocol, sys::mosquitto_client_protocol_version];
     let _: LogPrintf = sys::mosquitto_log_printf;
 }
 
@@ -57,10 +60,11 @@ pub(crate) struct Broker {
     client_address: ClientText,
     client_id: ClientText,
     client_protocol: ClientNumber,
+    client_protocol_version: ClientNumber,
     client_username: ClientText,
     log_printf: LogPrintf,
     plugin_set_info: Option<PluginSetInfo>,
-    is_2_1: bool,
+    complete_basic_auth: Option<CompleteBasicAuth>,
 }
 
 /// A function that every 2.x broker has, and this process has not.
@@ -100,17 +104,26 @@ impl Broker {
                 client_address: needed!(c"mosquitto_client_address"),
                 client_id: needed!(c"mosquitto_client_id"),
                 client_protocol: needed!(c"mosquitto_client_protocol"),
+                client_protocol_version: needed!(c"mosquitto_client_protocol_version"),
                 client_username: needed!(c"mosquitto_client_username"),
                 log_printf: needed!(c"mosquitto_log_printf"),
                 plugin_set_info: function!(c"mosquitto_plugin_set_info"),
-                is_2_1: symbol(c"mosquitto_complete_basic_auth").is_some(),
+                complete_basic_auth: function!(c"mosquitto_complete_basic_auth"),
             })
         })
     }
 
     /// Whether the rules of 2.1 hold, rather than those of 2.0.
     pub(crate) fn is_2_1(&self) -> bool {
-        self.is_2_1
+        self.complete_basic_auth.is_some()
+    }
+
+    /// Ends the wait of the client that logs in under this id, if there is one. For the main thread only, and with no lock
+    /// held: a client that is let in makes the broker call back. 2.1 only; elsewhere nobody waits.
+    pub(crate) fn complete_basic_auth(&self, id: &[u8], answer: Answer) {
+        let (Some(complete), Ok(id)) = (self.complete_basic_auth, CString::new(id)) else { return };
+        // SAFETY: the id is a NUL-terminated text that outlives the call.
+        unsafe { complete(id.as_ptr(), answer.code()) }
     }
 
     /// Writes a line to the broker's log. For the main thread only, and with no lock held.
@@ -188,6 +201,15 @@ impl Broker {
         // SAFETY: by this function's contract.
         let protocol = unsafe { (self.client_protocol)(client.as_ptr()) };
         u32::try_from(protocol) == Ok(sys::mp_websockets)
+    }
+
+    /// The version of MQTT that the client speaks: 3 for 3.1, 4 for 3.1.1, 5.
+    ///
+    /// # Safety
+    /// As [`Broker::is_websocket`].
+    pub(crate) unsafe fn protocol_version(&self, client: NonNull<sys::mosquitto>) -> c_int {
+        // SAFETY: by this function's contract.
+        unsafe { (self.client_protocol_version)(client.as_ptr()) }
     }
 
     /// The user name; none for an anonymous client.

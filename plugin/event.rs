@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
 use crate::broker::{Broker, text};
+use crate::logins::ClientKey;
 use crate::sys;
 
 /// Who an event is about.
@@ -23,17 +24,21 @@ pub(crate) struct Client<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BasicAuth<'a> {
     pub(crate) client: Client<'a>,
+    pub(crate) key: ClientKey,
     /// Up to the first NUL.
     pub(crate) password: Option<&'a [u8]>,
     /// Whether the client's password goes on after that NUL. Only 2.1.3 and newer tell.
     pub(crate) is_cut: bool,
     pub(crate) is_websocket: bool,
+    /// Whether the client speaks MQTT 5.
+    pub(crate) is_mqtt_5: bool,
 }
 
 /// Somebody wants to do something with a topic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AclCheck<'a> {
     pub(crate) client: Client<'a>,
+    pub(crate) key: ClientKey,
     /// A topic name or, for SUBSCRIBE and UNSUBSCRIBE, the filter as the client wrote it.
     pub(crate) topic: &'a [u8],
     pub(crate) access: Access,
@@ -82,9 +87,13 @@ impl<'a> BasicAuth<'a> {
         // SAFETY: initialised by every version, and aligned, for the offset is even and the struct is.
         let told = unsafe { length.read() };
         let is_cut = told != 0 && password.is_none_or(|password| password.len() != usize::from(told));
-        // SAFETY: not null, or there would be no view of it, and as valid as the event that points to it.
-        let is_websocket = NonNull::new(event.client).is_some_and(|client| unsafe { broker.is_websocket(client) });
-        Some(Self { client: Client { username, ..client }, password, is_cut, is_websocket })
+        let pointer = NonNull::new(event.client)?;
+        // SAFETY: as valid as the event that points to it.
+        let is_websocket = unsafe { broker.is_websocket(pointer) };
+        // SAFETY: as above.
+        let is_mqtt_5 = unsafe { broker.protocol_version(pointer) } == 5;
+        let client = Client { username, ..client };
+        Some(Self { client, key: key_of(pointer), password, is_cut, is_websocket, is_mqtt_5 })
     }
 }
 
@@ -99,8 +108,26 @@ impl<'a> AclCheck<'a> {
         let client = unsafe { Client::view(broker, event.client) }?;
         // SAFETY: a NUL-terminated text that outlives the event.
         let topic = unsafe { text(event.topic) }?;
-        Some(Self { client, topic, access: Access::of(event.access)? })
+        let key = key_of(NonNull::new(event.client)?);
+        Some(Self { client, key, topic, access: Access::of(event.access)? })
     }
+}
+
+/// Who is connected, of the data that the broker passes with `MOSQ_EVT_CONNECT`.
+///
+/// # Safety
+/// The data is null or what the broker passes with that event.
+pub(crate) unsafe fn connected(data: *mut c_void) -> Option<ClientKey> {
+    // As in `mosquitto_evt_basic_auth`: the headers of 2.0 do not know the event.
+    // SAFETY: by this function's contract, within the data and aligned.
+    let client = unsafe { NonNull::new(data)?.cast::<u8>().add(sys::CLIENT) }.cast::<*mut sys::mosquitto>();
+    // SAFETY: as above.
+    let client = unsafe { client.read() };
+    NonNull::new(client).map(key_of)
+}
+
+fn key_of(client: NonNull<sys::mosquitto>) -> ClientKey {
+    ClientKey(client.as_ptr().addr())
 }
 
 impl Access {

@@ -22,6 +22,7 @@ pub(crate) struct Journal {
     main: ThreadId,
     later: Mutex<Vec<(Level, String)>>,
     remarks: Mutex<Remarks>,
+    alarms: Mutex<Remarks>,
 }
 
 #[derive(Debug)]
@@ -38,7 +39,8 @@ impl Journal {
             broker,
             main: thread::current().id(),
             later: Mutex::default(),
-            remarks: Mutex::new(Remarks { since: Instant::now(), logged: 0, left_out: 0 }),
+            remarks: Mutex::default(),
+            alarms: Mutex::default(),
         }
     }
 
@@ -56,7 +58,16 @@ impl Journal {
 
     /// Logs what a client did, unless there was too much of that of late: nobody must be able to flood the log.
     pub(crate) fn remark(&self, line: impl FnOnce() -> String) {
-        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ration(&self.remarks, Level::Notice, line);
+    }
+
+    /// Logs what somebody should look into, which is not to drown in remarks.
+    pub(crate) fn alarm(&self, line: impl FnOnce() -> String) {
+        self.ration(&self.alarms, Level::Warning, line);
+    }
+
+    fn ration(&self, remarks: &Mutex<Remarks>, level: Level, line: impl FnOnce() -> String) {
+        let mut remarks = remarks.lock().unwrap_or_else(PoisonError::into_inner);
         let left_out = remarks.renew();
         let logged = remarks.logged < REMARKS;
         if logged {
@@ -67,7 +78,7 @@ impl Journal {
         drop(remarks);
         self.say_left_out(left_out);
         if logged {
-            self.say(Level::Notice, &line());
+            self.say(level, &line());
         }
     }
 
@@ -77,14 +88,22 @@ impl Journal {
         for (level, line) in later {
             self.say(level, &line);
         }
-        let left_out = self.remarks.lock().unwrap_or_else(PoisonError::into_inner).renew();
-        self.say_left_out(left_out);
+        for remarks in [&self.remarks, &self.alarms] {
+            let left_out = remarks.lock().unwrap_or_else(PoisonError::into_inner).renew();
+            self.say_left_out(left_out);
+        }
     }
 
     fn say_left_out(&self, count: u64) {
         if count > 0 {
             self.say(Level::Notice, &format!("and {count} more like these within a second"));
         }
+    }
+}
+
+impl Default for Remarks {
+    fn default() -> Self {
+        Self { since: Instant::now(), logged: 0, left_out: 0 }
     }
 }
 

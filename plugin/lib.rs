@@ -18,10 +18,11 @@ mod conf;
 mod event;
 mod journal;
 mod loader;
+mod logins;
 mod options;
 mod plugin;
-mod signals;
 mod sys;
+mod threads;
 mod tickless;
 
 use std::ffi::{c_int, c_void};

@@ -11,7 +11,7 @@ use mqtt_acl_policy::{Failure, Loaded, Place, Policy, Problem, Severity, Trust, 
 
 use crate::broker::Broker;
 use crate::conf;
-use crate::signals::spawn_without_signals;
+use crate::threads;
 
 /// What came of a load: a policy to put in force, or why there is none; and the problems, errors or warnings.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Loader {
         let (requests, queue) = channel();
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread = spawn_without_signals("mqtt-acl-load", move || run(broker, &path, in_force, &queue, &theirs))?;
+        let thread = threads::spawn("mqtt-acl-load", move || run(broker, &path, in_force, &queue, &theirs))?;
         Ok(Self { requests: Some(requests), shared, thread: Some(thread) })
     }
 

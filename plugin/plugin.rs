@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use mqtt_acl_policy::{
-    self as policy, Action, Decision, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity,
+    self as policy, Action, Decision, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity, Verdict,
 };
 
 use crate::answer::Answer;
@@ -15,7 +15,9 @@ use crate::broker::{Broker, Level};
 use crate::event::{Access, AclCheck, BasicAuth, Client};
 use crate::journal::Journal;
 use crate::loader::{self, Loader, Outcome};
+use crate::logins::{self, Check, Finding, Hold, Job, Logins, Route};
 use crate::options::Options;
+use crate::threads::Waker;
 use crate::tickless::{Duty, Tickless};
 
 /// The state of an instance. Everything is shared and nothing is locked while the broker is called: it calls back while
@@ -27,6 +29,7 @@ pub(crate) struct Plugin {
     path: PathBuf,
     policy: ArcSwap<Policy>,
     loader: Loader,
+    logins: Logins,
     tickless: Tickless,
     /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
     in_pass: AtomicBool,
@@ -75,12 +78,23 @@ impl Plugin {
                 return None;
             }
         };
+        // 2.0 can make nobody wait, so nothing there is urgent.
+        let waker = if broker.is_2_1() { Waker::of_this_thread() } else { None };
+        let logins = match Logins::start(waker) {
+            Ok(logins) => logins,
+            Err(error) => {
+                let text = format!("the broker does not start: no thread for checking passwords: {error}");
+                journal.say(Level::Error, &text);
+                return None;
+            }
+        };
         Some(Self {
             broker,
             journal,
             path,
             policy: ArcSwap::new(policy),
             loader,
+            logins,
             tickless: Tickless::default(),
             in_pass: AtomicBool::new(false),
         })
@@ -103,33 +117,161 @@ impl Plugin {
             self.journal.remark(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
             return Answer::AUTH;
         }
+        if !http {
+            logins::pending().supersede(id, event.key);
+        }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
-        let policy = self.policy.load();
-        let verdict = client.user.map(|user| {
-            let known = policy.recall(user, event.password);
-            known.unwrap_or_else(|| policy.verify(user, event.password.unwrap_or_default()))
-        });
-        let decision = match &verdict {
-            Some(verdict) => policy.admit(&client, purpose, verdict),
-            None => policy.authorize(&client, purpose),
+        let policy = self.policy.load_full();
+        let (decision, verdict) = match client.user {
+            None => (policy.authorize(&client, purpose), None),
+            Some(user) => {
+                let (verdict, was_slow) = match policy.recall(user, event.password) {
+                    Some(verdict) => (verdict, false),
+                    None => {
+                        let password = event.password.unwrap_or_default();
+                        let route = self.route(event, http, &policy);
+                        match self.logins.check(&policy, &event.client, user, password, route) {
+                            Check::Later => return Answer::AUTH_DELAYED,
+                            Check::Refused(hold) => return self.hold_back(event, http, hold),
+                            Check::Now(verdict) => (verdict, true),
+                        }
+                    }
+                };
+                let decision = policy.admit(&client, purpose, &verdict);
+                if was_slow && !decision.is_allow() {
+                    self.logins.failed(policy.limits(), user, event.client.address);
+                }
+                (decision, Some(verdict))
+            }
         };
         match decision {
             Decision::Allow(_) => {
-                if verdict.is_some_and(|verdict| verdict.is_old()) {
-                    self.journal.remark(|| format!("login with an old password; {}", Who(&event.client)));
-                }
+                self.note_old_password(verdict.as_ref(), &event.client);
                 self.tickless.granted(id, client.user, event.password);
                 Answer::SUCCESS
             }
             Decision::Deny(_) => {
                 let kept = !http && self.tickless.keeps(id, client.user, event.password);
-                self.journal.remark(|| {
-                    let what = if kept { "kept a session that may do nothing" } else { "refused login" };
-                    format!("{what}: {}; {}", policy.reason(&client, decision), Who(&event.client))
-                });
+                self.note_refusal(&policy, decision, &event.client, kept);
                 if kept { Answer::SUCCESS } else { Answer::AUTH }
             }
+        }
+    }
+
+    /// How a login can be answered whose password takes time to check.
+    fn route(&self, event: &BasicAuth<'_>, http: bool, policy: &Policy) -> Route {
+        let can_wait = self.broker.is_2_1() && !event.is_mqtt_5 && !self.in_pass.load(Ordering::Relaxed);
+        if http {
+            Route::Http
+        } else if can_wait && policy.limits().delayed {
+            Route::Later(event.key)
+        } else {
+            Route::Now { ticks: self.tickless.ticks() }
+        }
+    }
+
+    /// Answers a login whose password was not checked.
+    fn hold_back(&self, event: &BasicAuth<'_>, http: bool, hold: Hold) -> Answer {
+        let client = &event.client;
+        let id = client.id.unwrap_or_default();
+        if !http && self.tickless.keeps(id, client.username, event.password) {
+            self.journal.remark(|| format!("kept a session that may do nothing: {hold}; {}", Who(client)));
+            return Answer::SUCCESS;
+        }
+        self.note_hold(hold, client);
+        if hold.is_busy() && self.broker.is_2_1() { Answer::SERVER_BUSY } else { Answer::AUTH }
+    }
+
+    /// Answers those who wait for what the workers found, and remembers it for those who come again.
+    fn finish_logins(&self) {
+        for (job, finding) in self.logins.done() {
+            self.finish_login(job, finding);
+        }
+        for (id, ticket) in self.logins.overdue() {
+            if logins::pending().end(&id, ticket) {
+                self.broker.complete_basic_auth(&id, Answer::AUTH);
+            }
+        }
+    }
+
+    fn finish_login(&self, mut job: Box<Job>, finding: Finding) {
+        let policy = self.policy.load_full();
+        let mut finding = finding;
+        if let Finding::Checked(verdict) = &finding {
+            if !policy.found(verdict) {
+                // There is a new policy since; nothing that the old one found counts.
+                self.loader.free(std::mem::replace(&mut job.policy, Arc::clone(&policy)));
+                finding = match policy.recall(&job.user, Some(&job.password)) {
+                    Some(verdict) => Finding::Checked(verdict),
+                    None => match self.logins.check_again(job) {
+                        Ok(()) => return,
+                        Err(back) => {
+                            job = back;
+                            Finding::Unchecked
+                        }
+                    },
+                };
+            }
+        }
+        let who = Client { id: Some(&job.id), username: Some(&job.user), address: job.address.as_deref() };
+        let client = policy::Client { user: Some(&job.user), id: &job.id };
+        let waits = job.ticket.filter(|ticket| logins::pending().end(&job.id, *ticket));
+        if job.ticket.is_some() {
+            self.logins.rest(&job.id, job.since);
+        }
+        let admitted = match finding {
+            Finding::Checked(verdict) => {
+                let decision = policy.admit(&client, Action::Connect, &verdict);
+                if decision.is_allow() {
+                    self.note_old_password(Some(&verdict), &who);
+                } else {
+                    self.logins.failed(policy.limits(), &job.user, who.address);
+                    self.note_refusal(&policy, decision, &who, false);
+                }
+                decision.is_allow()
+            }
+            Finding::Guarded(excess) => {
+                self.note_hold(Hold::Guarded(excess), &who);
+                false
+            }
+            Finding::Unchecked => {
+                self.note_hold(Hold::OutOfTime, &who);
+                false
+            }
+        };
+        match waits {
+            Some(ticket) if admitted => {
+                logins::pending().enter(ticket, || self.broker.complete_basic_auth(&job.id, Answer::SUCCESS));
+            }
+            Some(_) => self.broker.complete_basic_auth(&job.id, Answer::AUTH),
+            None => {}
+        }
+    }
+
+    fn note_old_password(&self, verdict: Option<&Verdict>, client: &Client<'_>) {
+        if verdict.is_some_and(Verdict::is_old) {
+            self.journal.remark(|| format!("login with an old password; {}", Who(client)));
+        }
+    }
+
+    fn note_refusal(&self, policy: &Policy, decision: Decision, client: &Client<'_>, kept: bool) {
+        self.journal.remark(|| {
+            let what = if kept { "kept a session that may do nothing" } else { "refused login" };
+            let asked = policy::Client { user: client.username, id: client.id.unwrap_or_default() };
+            format!("{what}: {}; {}", policy.reason(&asked, decision), Who(client))
+        });
+        if self.logins.refused(policy.limits(), client.address) {
+            self.journal.alarm(|| format!("guessing: too many refused logins from this address; {}", Who(client)));
+        }
+    }
+
+    /// Logs that a password was not checked: of an episode of guessing, one line.
+    fn note_hold(&self, hold: Hold, client: &Client<'_>) {
+        match hold {
+            Hold::Guarded(excess) if excess.tell => self.journal.alarm(|| format!("guessing: {hold}; {}", Who(client))),
+            Hold::Guarded(_) => {}
+            _ => self.journal.remark(|| format!("refused login: {hold}; {}", Who(client))),
         }
     }
 
@@ -146,6 +288,11 @@ impl Plugin {
             Access::Unsubscribe => Action::Unsubscribe,
         };
         let client = policy::Client { user: event.client.username, id };
+        if event.access == Access::Write && logins::pending().is_stranger(event.key) {
+            let why = "the client is not logged in";
+            self.journal.remark(|| format!("refused will: {why}; {}", Who(&event.client)));
+            return Answer::ACL_DENIED;
+        }
         let policy = self.policy.load();
         let decision = policy.authorize(&client, action);
         let kept = self.tickless.is_kept(id) && event.access != Access::Unsubscribe;
@@ -175,6 +322,8 @@ impl Plugin {
     pub(crate) fn tick(&self) {
         self.tickless.tick();
         self.in_pass.store(false, Ordering::Relaxed);
+        self.logins.turn();
+        self.finish_logins();
         self.swap();
         self.journal.flush();
     }
@@ -206,6 +355,7 @@ impl Plugin {
             self.journal.say(Level::Warning, line);
         }
         if duty != Duty::None {
+            self.finish_logins();
             self.swap();
             self.journal.flush();
         }

@@ -20,9 +20,9 @@ pub(crate) use bindings::{
     MOSQ_ERR_INVAL, MOSQ_ERR_PLUGIN_DEFER, MOSQ_ERR_SUCCESS, MOSQ_EVT_ACL_CHECK, MOSQ_EVT_BASIC_AUTH,
     MOSQ_EVT_DISCONNECT, MOSQ_EVT_RELOAD, MOSQ_EVT_TICK, MOSQ_FUNC_generic_callback, MOSQ_LOG_ERR, MOSQ_LOG_NOTICE,
     MOSQ_LOG_WARNING, MOSQ_PLUGIN_VERSION, mosquitto, mosquitto_callback_register, mosquitto_callback_unregister,
-    mosquitto_client_address, mosquitto_client_id, mosquitto_client_protocol, mosquitto_client_username,
-    mosquitto_evt_acl_check, mosquitto_evt_basic_auth, mosquitto_log_printf, mosquitto_opt, mosquitto_plugin_id_t,
-    mp_websockets,
+    mosquitto_client_address, mosquitto_client_id, mosquitto_client_protocol, mosquitto_client_protocol_version,
+    mosquitto_client_username, mosquitto_evt_acl_check, mosquitto_evt_basic_auth, mosquitto_log_printf, mosquitto_opt,
+    mosquitto_plugin_id_t, mp_websockets,
 };
 
 const _: () = {
@@ -35,6 +35,12 @@ const _: () = {
 
 /// Where 2.1.3 and newer put the length of the password in `mosquitto_evt_basic_auth`.
 pub(crate) const PASSWORD_LEN: usize = offset_of!(mosquitto_evt_basic_auth, password) + size_of::<*mut u8>();
+
+/// Where every event that is about a client points to it.
+pub(crate) const CLIENT: usize = offset_of!(mosquitto_evt_basic_auth, client);
+
+/// 2.1 only: a client is connected.
+pub(crate) const EVT_CONNECT: std::ffi::c_int = 11;
 
 #[cfg(target_pointer_width = "64")]
 const _: () = {

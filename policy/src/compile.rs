@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::binding::{self, Pattern};
 use crate::credential::Credential;
 use crate::decision::RuleId;
-use crate::document::{Document, Located, MatchTable, RuleTable, TestTable, UserTable};
+use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable, UserTable};
 use crate::fingerprint::Fingerprints;
+use crate::limits::Network;
 use crate::matcher::{Kind, RuleTree};
 use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
 use crate::problem::{Escaped, Place, Problems};
@@ -37,6 +39,8 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
     let mut users = Vec::new();
     let mut matches = Vec::new();
     let mut tests = Vec::new();
+    let mut logins = None;
+    let mut guard = None;
     for (_, document) in documents {
         for (name, table) in document.roles {
             compiler.role(name, table);
@@ -44,10 +48,13 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
         if let Some((place, table)) = document.anonymous {
             compiler.anonymous(place, table);
         }
+        compiler.once("[logins]", &mut logins, document.logins);
+        compiler.once("[guard]", &mut guard, document.guard);
         users.extend(document.users);
         matches.extend(document.matches);
         tests.extend(document.tests);
     }
+    compiler.limits(logins.map(|(_, table)| table), guard.map(|(_, table)| table));
     // Roles are looked up by name, so all of them come before whoever holds them.
     for block in matches {
         compiler.match_block(block);
@@ -84,6 +91,39 @@ struct SetPlaces {
 }
 
 impl Compiler<'_> {
+    /// Keeps a section that may stand in one file only.
+    fn once<T>(&mut self, name: &str, kept: &mut Option<(Place, T)>, section: Option<(Place, T)>) {
+        match (&kept, section) {
+            (_, None) => {}
+            (None, section) => *kept = section,
+            (Some((first, _)), Some((place, _))) => {
+                self.problems.error(place, format!("`{name}` is defined twice, first at {first} (keep one)"));
+            }
+        }
+    }
+
+    fn limits(&mut self, logins: Option<LoginsTable>, guard: Option<GuardTable>) {
+        let (logins, guard) = (logins.unwrap_or_default(), guard.unwrap_or_default());
+        let limits = &mut self.policy.limits;
+        limits.delayed = logins.delayed.unwrap_or(limits.delayed);
+        limits.share = logins.share.unwrap_or(limits.share);
+        limits.user_failures = guard.user_failures.unwrap_or(limits.user_failures);
+        limits.address_failures = guard.address_failures.unwrap_or(limits.address_failures);
+        limits.window = guard.minutes.map_or(limits.window, |minutes| Duration::from_secs(60 * u64::from(minutes)));
+        for Located { value, place } in guard.trusted {
+            match Network::parse(&value) {
+                Some(network) => limits.trusted.push(network),
+                None => {
+                    let text = Escaped(value.as_bytes());
+                    self.problems.error(
+                        place,
+                        format!("`{text}` is not an address or a network (write `192.0.2.7` or `2001:db8::/32`)"),
+                    );
+                }
+            }
+        }
+    }
+
     fn role(&mut self, name: Text, table: RuleTable) {
         let Located { value: name, place } = name;
         if !self.is_name("role", &name, &place) {

@@ -4,13 +4,14 @@
 //! values mean together is judged in [`crate::compile`].
 
 use std::fmt::Display;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
+use crate::limits;
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::Deed;
 
@@ -33,6 +34,8 @@ pub(crate) struct Document {
     pub(crate) anonymous: Option<(Place, RuleTable)>,
     pub(crate) matches: Vec<MatchTable>,
     pub(crate) tests: Vec<TestTable>,
+    pub(crate) logins: Option<(Place, LoginsTable)>,
+    pub(crate) guard: Option<(Place, GuardTable)>,
     /// Whether it says anything at all; a file of blanks and comments does not.
     pub(crate) is_empty: bool,
     /// Whether it could not be read, so that what it says is not known.
@@ -87,6 +90,22 @@ pub(crate) struct TestTable {
     pub(crate) is_broken: bool,
 }
 
+/// What is left out stays as it is by default.
+#[derive(Debug, Default)]
+pub(crate) struct LoginsTable {
+    pub(crate) delayed: Option<bool>,
+    pub(crate) share: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct GuardTable {
+    pub(crate) trusted: Vec<Text>,
+    pub(crate) user_failures: Option<u32>,
+    pub(crate) address_failures: Option<u32>,
+    pub(crate) minutes: Option<u32>,
+}
+
+const TOP_KEYS: &[&str] = &["version", "include", "roles", "users", "anonymous", "match", "logins", "guard", "test"];
 const RULE_KEYS: &[&str] =
     &["client_id", "publish", "subscribe", "receive", "deny", "overlap", "share", "api", "auto_id"];
 const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
@@ -140,12 +159,9 @@ impl Reader<'_> {
                 }
                 "match" => document.matches = self.blocks(value, "match", Self::match_block),
                 "test" => document.tests = self.blocks(value, "test", Self::test_block),
-                other => self.unknown(
-                    key,
-                    other,
-                    "the policy",
-                    &["version", "include", "roles", "users", "anonymous", "match", "test"],
-                ),
+                "logins" => document.logins = self.section(key, value, Self::logins),
+                "guard" => document.guard = self.section(key, value, Self::guard),
+                other => self.unknown(key, other, "the policy", TOP_KEYS),
             }
         }
         document
@@ -161,6 +177,45 @@ impl Reader<'_> {
             None => self.wrong(value, "version", "a number, `version = 1`"),
         }
         Some(place)
+    }
+
+    fn section<T>(
+        &mut self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        read: impl FnOnce(&mut Self, &DeTable<'_>) -> T,
+    ) -> Option<(Place, T)> {
+        let table = self.table(value, key.get_ref())?;
+        Some((self.place(&key.span()), read(self, table)))
+    }
+
+    fn logins(&mut self, table: &DeTable<'_>) -> LoginsTable {
+        let mut logins = LoginsTable::default();
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "delayed" => logins.delayed = Some(self.flag(value, "delayed")),
+                "share" => logins.share = self.number(value, "share", limits::SHARE),
+                other => self.unknown(key, other, "`[logins]`", &["delayed", "share"]),
+            }
+        }
+        logins
+    }
+
+    fn guard(&mut self, table: &DeTable<'_>) -> GuardTable {
+        let mut guard = GuardTable::default();
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            match name {
+                "trusted" => guard.trusted = self.texts(value, name).unwrap_or_default(),
+                "user_failures" => guard.user_failures = self.number(value, name, limits::FAILURES),
+                "address_failures" => guard.address_failures = self.number(value, name, limits::FAILURES),
+                "minutes" => guard.minutes = self.number(value, name, limits::MINUTES),
+                other => {
+                    self.unknown(key, other, "`[guard]`", &["trusted", "user_failures", "address_failures", "minutes"]);
+                }
+            }
+        }
+        guard
     }
 
     fn role(&mut self, table: &DeTable<'_>, name: &Text) -> RuleTable {
@@ -359,6 +414,21 @@ impl Reader<'_> {
             self.wrong(value, what, "`true` or `false`");
             false
         })
+    }
+
+    fn number(&mut self, value: &Value<'_>, what: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let wanted = format!("a number from {} to {}", range.start(), range.end());
+        let Some(number) = value.get_ref().as_integer() else {
+            self.wrong(value, what, &wanted);
+            return None;
+        };
+        let read = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|read| range.contains(read));
+        if read.is_none() {
+            let place = self.place(&value.span());
+            self.problems
+                .error(place, format!("`{what}` is `{}` (write {wanted})", Escaped(number.as_str().as_bytes())));
+        }
+        read
     }
 
     fn text(&mut self, value: &Value<'_>, what: &str) -> Option<Text> {

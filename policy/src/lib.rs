@@ -9,6 +9,7 @@
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
 //!                                   ├─ binding     client ids
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
+//!                                   ├─ limits      how the checking of passwords is rationed
 //!                                   └─ scenario    the policy's own tests
 //! ```
 
@@ -20,6 +21,7 @@ mod credential;
 mod decision;
 mod document;
 mod fingerprint;
+mod limits;
 mod load;
 mod login;
 mod matcher;
@@ -34,6 +36,7 @@ pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
+pub use crate::limits::Limits;
 pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
 pub use crate::login::Verdict;
 pub use crate::policy::{Policy, Size};

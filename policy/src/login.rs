@@ -4,6 +4,8 @@
 //! and needs nothing but the policy, the name and the password: [`Policy::recall`], [`Policy::verify`],
 //! [`Policy::admit`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::credential::Credential;
 use crate::decision::{Action, Client, Decision, Refusal};
 use crate::fingerprint::Fingerprint;
@@ -11,29 +13,35 @@ use crate::policy::Policy;
 
 /// What came of a password. It admits nobody yet: [`Policy::admit`] does.
 #[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict(Result<Place, Refusal>);
+#[derive(Debug)]
+pub struct Verdict {
+    policy: Identity,
+    result: Result<Right, Refusal>,
+}
 
-/// Where in the user's list the password string stands that fits.
+/// The password string that fits: its place in the user's list, and the login to remember there.
+#[derive(Debug)]
+struct Right {
+    at: usize,
+    login: Option<Fingerprint>,
+}
+
+/// Tells policies apart, so that what was found by one is never taken for the word of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    First,
-    Later,
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    pub(crate) fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Verdict {
-    fn right(at: usize) -> Self {
-        Self(Ok(if at == 0 { Place::First } else { Place::Later }))
-    }
-
-    fn wrong(refusal: Refusal) -> Self {
-        Self(Err(refusal))
-    }
-
     /// Whether the password is right, but not the first of the user's: one that is being replaced.
     #[must_use]
     pub fn is_old(&self) -> bool {
-        self.0 == Ok(Place::Later)
+        self.result.as_ref().is_ok_and(|right| right.at > 0)
     }
 }
 
@@ -52,8 +60,8 @@ impl Policy {
     /// An unknown name is answered as the user would be whose place it takes (S30).
     #[must_use]
     pub fn recall(&self, user: &[u8], password: Option<&[u8]>) -> Option<Verdict> {
-        let Some(password) = password else { return Some(Verdict::wrong(Refusal::NoPasswordGiven)) };
-        let login = self.fingerprints.of(b"", Some(user), Some(password));
+        let Some(password) = password else { return Some(self.wrong(Refusal::NoPasswordGiven)) };
+        let login = self.fingerprint(user, password);
         let fits = |credential: &Credential| {
             login.as_ref().is_some_and(|login| credential.is_remembered(login))
                 || (credential.is_quick() && credential.verify(password))
@@ -61,39 +69,63 @@ impl Policy {
         let (credentials, refusal) = self.standing_in(user);
         let found = credentials.iter().position(fits);
         match (found, refusal) {
-            (Some(at), None) => Some(Verdict::right(at)),
+            (Some(at), None) => Some(self.right(Right { at, login: None })),
             (_, refusal) if credentials.iter().all(Credential::is_quick) => {
-                Some(Verdict::wrong(refusal.unwrap_or(Refusal::WrongPassword)))
+                Some(self.wrong(refusal.unwrap_or(Refusal::WrongPassword)))
             }
             _ => None,
         }
     }
 
-    /// Checks a password in full, which takes as long as the user's password strings say, and remembers one that is right.
-    /// An unknown name takes as long as the user whose place it takes (S30).
+    /// Checks a password in full, which takes as long as the user's password strings say. An unknown name takes as long as
+    /// the user whose place it takes (S30).
     pub fn verify(&self, user: &[u8], password: &[u8]) -> Verdict {
         let (credentials, refusal) = self.standing_in(user);
         let found = credentials.iter().position(|credential| !credential.is_quick() && credential.verify(password));
         match (found, refusal) {
-            (Some(at), None) => {
-                let login: Option<Fingerprint> = self.fingerprints.of(b"", Some(user), Some(password));
-                if let (Some(credential), Some(login)) = (credentials.get(at), login) {
-                    credential.remember(login);
-                }
-                Verdict::right(at)
-            }
-            (_, refusal) => Verdict::wrong(refusal.unwrap_or(Refusal::WrongPassword)),
+            (Some(at), None) => self.right(Right { at, login: self.fingerprint(user, password) }),
+            (_, refusal) => self.wrong(refusal.unwrap_or(Refusal::WrongPassword)),
         }
     }
 
-    /// Decides what becomes of a login whose password was checked. The client id is judged on every path, so that the time
-    /// taken tells nothing of the password (S1).
+    /// Decides what becomes of a login whose password was checked, by this policy, and remembers it if it is admitted.
+    ///
+    /// The client id is judged on every path, and only a login that passes it too is remembered: the time that this attempt
+    /// or the next one takes tells nothing of the password (S1, S30).
     pub fn admit(&self, client: &Client<'_>, purpose: Action<'_>, verdict: &Verdict) -> Decision {
         let authorized = self.authorize(client, purpose);
-        match verdict.0 {
-            Ok(_) => authorized,
-            Err(refusal) => Decision::Deny(refusal),
+        let right = match &verdict.result {
+            Err(refusal) => return Decision::Deny(*refusal),
+            Ok(_) if verdict.policy != self.identity => return Decision::Deny(Refusal::WrongPassword),
+            Ok(right) => right,
+        };
+        if let (Decision::Allow(_), Some(login), Some(user)) = (authorized, &right.login, client.user) {
+            let credentials = self.users.get(user).map_or(&[][..], |user| &user.credentials);
+            if let Some(credential) = credentials.get(right.at) {
+                credential.remember(login.clone());
+            }
         }
+        authorized
+    }
+
+    /// Whether the verdict was found by this policy, which alone can act on it.
+    #[must_use]
+    pub fn found(&self, verdict: &Verdict) -> bool {
+        verdict.policy == self.identity
+    }
+
+    /// What stands for the password of a login, in this process only.
+    #[must_use]
+    pub fn fingerprint(&self, user: &[u8], password: &[u8]) -> Option<Fingerprint> {
+        self.fingerprints.of(b"", Some(user), Some(password))
+    }
+
+    fn right(&self, right: Right) -> Verdict {
+        Verdict { policy: self.identity, result: Ok(right) }
+    }
+
+    fn wrong(&self, refusal: Refusal) -> Verdict {
+        Verdict { policy: self.identity, result: Err(refusal) }
     }
 
     /// The password strings to check against: the user's own or, with the refusal that will come of it, some other user's.

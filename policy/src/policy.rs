@@ -11,6 +11,8 @@ use crate::binding::{self, Pattern};
 use crate::credential::Credential;
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::fingerprint::Fingerprints;
+use crate::limits::Limits;
+use crate::login::Identity;
 use crate::matcher::{self, Kind, RuleTree};
 use crate::problem::Place;
 use crate::scenario::Scenario;
@@ -26,7 +28,10 @@ pub struct Policy {
     pub(crate) anonymous: Option<SetId>,
     pub(crate) matches: Vec<Match>,
     pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) limits: Limits,
     pub(crate) fingerprints: Fingerprints,
+    /// Which policy a verdict is of.
+    pub(crate) identity: Identity,
     /// Users in no particular order, of which an unknown name borrows one's password check.
     pub(crate) decoys: Decoys,
     /// The length of the longest user name.
@@ -142,6 +147,12 @@ impl Policy {
         self.anonymous.take().is_some()
     }
 
+    /// How the checking of passwords is rationed.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The policy that admits nobody: what a missing or empty file means.
     #[must_use]
     pub fn deny_all() -> Self {
@@ -152,7 +163,9 @@ impl Policy {
             anonymous: None,
             matches: Vec::new(),
             scenarios: Vec::new(),
+            limits: Limits::default(),
             fingerprints: Fingerprints::default(),
+            identity: Identity::new(),
             decoys: Decoys::default(),
             longest_name: 0,
         }

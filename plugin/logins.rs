@@ -1,0 +1,250 @@
+//! Logins whose password takes time to check: by whom, when, and whether at all.
+//!
+//! ```text
+//! recall says None ──> guard ──> 2.1, MQTT 3: a worker checks, the client waits (pending)
+//!                        │       else, while the budget lasts: checked here and now
+//!                        │       else: refused, and a worker checks it for when the client comes again
+//!                        └─────> too many failures: refused unchecked
+//! ```
+//!
+//! MQTT 5 clients never wait: 2.1.2 frees one that goes away meanwhile and still sends its will when the Will Delay
+//! Interval is over (`will_delay.c`), so that anybody could take the broker down.
+#![forbid(unsafe_code)]
+
+mod budget;
+mod guard;
+mod pending;
+mod workers;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use mqtt_acl_policy::{Limits, Policy, Verdict};
+use zeroize::Zeroizing;
+
+use crate::event::Client;
+use crate::threads::Waker;
+
+use budget::Budget;
+use guard::{Excess, Guard, Of, Origin, Standing};
+use workers::Workers;
+
+pub(crate) use pending::{ClientKey, Pending, Ticket};
+pub(crate) use workers::{Finding, Job};
+
+/// While a client waits, the broker turns everybody else under its id away. So an id may not wait again for a second, nor
+/// for four times as long as it waited (S27).
+const REST: Duration = Duration::from_secs(1);
+const REST_FACTOR: u32 = 4;
+/// A client waits no longer, whatever became of the workers.
+const GIVE_UP: Duration = workers::DEADLINE.saturating_add(Duration::from_secs(1));
+
+/// Who waits, in this process: client ids are the broker's, whichever listener's plugin is asked about them.
+pub(crate) fn pending() -> &'static Pending {
+    static PENDING: LazyLock<Pending> = LazyLock::new(Pending::default);
+    &PENDING
+}
+
+/// The state of one instance.
+#[derive(Debug)]
+pub(crate) struct Logins {
+    guard: Arc<Guard>,
+    workers: Workers,
+    /// For the broker's loop, and for the thread of 2.1's HTTP listener.
+    budget: Budget,
+    http_budget: Budget,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Until when client ids may not wait.
+    resting: HashMap<Box<[u8]>, Instant>,
+    /// Who began to wait, in that order.
+    began: VecDeque<(Instant, Box<[u8]>, Ticket)>,
+}
+
+/// How the answer can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The client can wait.
+    Later(ClientKey),
+    /// The broker waits; `ticks` is whether it ticks between the turns of its loop.
+    Now { ticks: bool },
+    /// The thread of the HTTP listener waits.
+    Http,
+}
+
+/// What to answer.
+#[derive(Debug)]
+pub(crate) enum Check {
+    Now(Verdict),
+    Later,
+    Refused(Hold),
+}
+
+/// Why a password was not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Guarded(Excess),
+    /// There is too much to check. Try again later.
+    Busy,
+    /// This client id waited just now.
+    Resting,
+    /// It did not get its turn in time.
+    OutOfTime,
+}
+
+impl Hold {
+    /// Whether the client should try again.
+    pub(crate) fn is_busy(self) -> bool {
+        !matches!(self, Self::Guarded(_))
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Guarded(Excess { of: Of::UserAt, .. }) => {
+                "too many wrong passwords for this user from this address, its passwords are not checked for a while"
+            }
+            Self::Guarded(Excess { of: Of::At, .. }) => {
+                "too many wrong passwords from this address, its passwords are not checked for a while"
+            }
+            Self::Busy => "too many passwords to check just now, this one is checked for when the client comes again",
+            Self::Resting => {
+                "a password was checked under this client id just now, this one is checked for when the client comes again"
+            }
+            Self::OutOfTime => "the password could not be checked in time",
+        })
+    }
+}
+
+impl Logins {
+    /// Starts the workers; `waker` wakes the main loop when they are done.
+    pub(crate) fn start(waker: Option<Waker>) -> io::Result<Self> {
+        let guard = Arc::<Guard>::default();
+        let now = Instant::now();
+        Ok(Self {
+            workers: Workers::start(Arc::clone(&guard), waker)?,
+            guard,
+            budget: Budget::new(now),
+            http_budget: Budget::new(now),
+            state: Mutex::default(),
+        })
+    }
+
+    /// A login whose password takes time to check.
+    pub(crate) fn check(
+        &self,
+        policy: &Arc<Policy>,
+        client: &Client<'_>,
+        user: &[u8],
+        password: &[u8],
+        route: Route,
+    ) -> Check {
+        let limits = policy.limits();
+        let origin = Origin::of(client.address, limits);
+        let is_suspect = match self.guard.judge(limits, user, origin) {
+            Standing::Refused(excess) => return Check::Refused(Hold::Guarded(excess)),
+            standing => standing == Standing::Suspect,
+        };
+        let now = Instant::now();
+        let id = client.id.unwrap_or_default();
+        let job = |ticket| {
+            Box::new(Job {
+                policy: Arc::clone(policy),
+                id: id.into(),
+                user: user.into(),
+                password: Zeroizing::new(password.to_vec()),
+                address: client.address.map(Into::into),
+                origin,
+                is_suspect,
+                since: now,
+                ticket,
+            })
+        };
+        let (budget, ticks) = match route {
+            Route::Later(_) if self.rests(id, now) => {
+                // Where there is no room either, the client is as busy as it was.
+                let _ = self.workers.take(job(None));
+                return Check::Refused(Hold::Resting);
+            }
+            Route::Later(client) => {
+                let ticket = pending().begin(id, client);
+                if self.workers.take(job(Some(ticket))).is_err() {
+                    pending().supersede(id, client);
+                    return Check::Refused(Hold::Busy);
+                }
+                self.state().began.push_back((now, id.into(), ticket));
+                return Check::Later;
+            }
+            Route::Now { ticks } => (&self.budget, ticks),
+            // Turns are for the broker's loop.
+            Route::Http => (&self.http_budget, false),
+        };
+        if budget.allows(limits.share, is_suspect, ticks, now) {
+            let verdict = policy.verify(user, password);
+            let end = Instant::now();
+            budget.spent(end - now, is_suspect, end);
+            return Check::Now(verdict);
+        }
+        let _ = self.workers.take(job(None));
+        Check::Refused(Hold::Busy)
+    }
+
+    /// Takes a job back to be checked by another policy.
+    pub(crate) fn check_again(&self, job: Box<Job>) -> Result<(), Box<Job>> {
+        self.workers.take(job)
+    }
+
+    /// A login failed that [`Logins::check`] or a worker had checked.
+    pub(crate) fn failed(&self, limits: &Limits, user: &[u8], address: Option<&[u8]>) {
+        self.guard.failed(limits, user, Origin::of(address, limits));
+    }
+
+    /// A login was refused, however little time that took. Says whether it is to be told that these are too many.
+    pub(crate) fn refused(&self, limits: &Limits, address: Option<&[u8]>) -> bool {
+        self.guard.refused(limits, Origin::of(address, limits))
+    }
+
+    /// TICK: a turn of the broker's loop is over.
+    pub(crate) fn turn(&self) {
+        self.budget.turn();
+    }
+
+    /// What the workers have done.
+    pub(crate) fn done(&self) -> Vec<(Box<Job>, Finding)> {
+        self.workers.done()
+    }
+
+    /// Those who have waited for too long. They may have been answered since.
+    pub(crate) fn overdue(&self) -> Vec<(Box<[u8]>, Ticket)> {
+        let mut state = self.state();
+        if state.began.is_empty() {
+            return Vec::new();
+        }
+        let late = state.began.iter().take_while(|(since, ..)| since.elapsed() > GIVE_UP).count();
+        state.began.drain(..late).map(|(_, id, ticket)| (id, ticket)).collect()
+    }
+
+    /// A client waited under this id, and does no more.
+    pub(crate) fn rest(&self, id: &[u8], since: Instant) {
+        let now = Instant::now();
+        let until = (since + REST).max(now + REST_FACTOR * (now - since));
+        let mut state = self.state();
+        state.resting.retain(|_, until| *until > now);
+        state.resting.insert(id.into(), until);
+    }
+
+    fn rests(&self, id: &[u8], now: Instant) -> bool {
+        self.state().resting.get(id).is_some_and(|until| *until > now)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing is called while it is held that could leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,116 @@
+//! Threads beside the broker's only one: they take none of its signals, yield the processor to it, and can wake it.
+
+#![expect(unsafe_code, reason = "signals and priorities are C's")]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// Starts a thread that handles no signal, for one that is delivered to it would not wake the broker's main loop, and that
+/// yields to the main loop where both want the same processor.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    /// Of 0, as the broker runs, to 19.
+    const NICE: c_int = 10;
+    let mut all = MaybeUninit::uninit();
+    let mut old = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` initialises the set that it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the first set is initialised, the second one is written. A new thread inherits the mask.
+    let masked = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr()) } == 0;
+    let thread = Builder::new().name(name.to_owned()).spawn(move || {
+        // Linux lowers the calling thread alone. Where it does not, the thread works all the same.
+        // SAFETY: the arguments are numbers.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+        body();
+    });
+    if masked {
+        // SAFETY: the set was written by the call that succeeded.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), ptr::null_mut()) };
+    }
+    thread
+}
+
+/// Interrupts the wait of the broker's main loop, which then ticks (S26).
+///
+/// `SIGURG` is ignored by default and used by no broker. It gets a handler that does nothing while there is a waker, unless
+/// something else in the process handles it. Linux never restarts `epoll_wait`, so `SA_RESTART` spares every other call.
+#[derive(Debug)]
+pub(crate) struct Waker(libc::pthread_t);
+
+/// How many wakers there are: listeners may each load the plugin.
+static WAKERS: Mutex<usize> = Mutex::new(0);
+
+extern "C" fn nothing(_: c_int) {}
+
+/// The handler as `sigaction` takes it.
+fn handler() -> libc::sighandler_t {
+    nothing as *const () as libc::sighandler_t
+}
+
+impl Waker {
+    /// Wakes the thread that calls this. `None` where the signal is in other hands; the loop then ticks within 100 ms.
+    pub(crate) fn of_this_thread() -> Option<Self> {
+        let mut wakers = WAKERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if *wakers == 0 && !replace_handler(libc::SIG_DFL, handler()) {
+            return None;
+        }
+        *wakers += 1;
+        // SAFETY: has no precondition.
+        Some(Self(unsafe { libc::pthread_self() }))
+    }
+
+    pub(crate) fn wake(&self) {
+        // SAFETY: the main thread outlives every waker, for cleanup runs on it and joins the threads that hold one.
+        unsafe { libc::pthread_kill(self.0, libc::SIGURG) };
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        let mut wakers = WAKERS.lock().unwrap_or_else(PoisonError::into_inner);
+        *wakers -= 1;
+        if *wakers == 0 {
+            replace_handler(handler(), libc::SIG_DFL);
+        }
+    }
+}
+
+/// Replaces one handler of `SIGURG` by another; leaves it alone, and tells so, where it is a third one.
+fn replace_handler(old: libc::sighandler_t, new: libc::sighandler_t) -> bool {
+    let mut current = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the present action, and writes it to the place given.
+    if unsafe { libc::sigaction(libc::SIGURG, ptr::null(), current.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: written by the call that succeeded.
+    let mut action = unsafe { current.assume_init() };
+    if action.sa_sigaction != old {
+        return false;
+    }
+    action.sa_sigaction = new;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the action is a handler that does nothing, or the default, with the mask that was in force.
+    unsafe { libc::sigaction(libc::SIGURG, &raw const action, ptr::null_mut()) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handler_is_there_while_there_is_a_waker_and_never_replaces_another() {
+        extern "C" fn another(_: c_int) {}
+        let another = another as *const () as libc::sighandler_t;
+        let first = Waker::of_this_thread().unwrap();
+        let second = Waker::of_this_thread().unwrap();
+        drop(first);
+        second.wake();
+        drop(second);
+        assert!(replace_handler(libc::SIG_DFL, another), "the default was not restored");
+        assert!(Waker::of_this_thread().is_none());
+        assert!(replace_handler(another, libc::SIG_DFL));
+    }
+}
