@@ -167,11 +167,13 @@ impl Logins {
             })
         };
         let (budget, ticks) = match route {
-            Route::Later(_) if self.rests(id, now) => {
+            Route::Later(_) if self.rests(id, now) && is_suspect => {
                 // Where there is no room either, the client is as busy as it was.
                 let _ = self.workers.take(job(None));
                 return Check::Refused(Hold::Resting);
             }
+            // Somebody mistyped, or two clients share an id: the broker waits for once.
+            Route::Later(_) if self.rests(id, now) => (&self.budget, true),
             Route::Later(client) => {
                 let ticket = pending().begin(id, client);
                 if self.workers.take(job(Some(ticket))).is_err() {

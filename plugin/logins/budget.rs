@@ -1,7 +1,7 @@
 //! How much of the broker's time checking passwords may take where the broker has to wait for it.
 //!
-//! At most one password is checked in each turn of the broker's loop, so that it serves everybody else in between. Beyond a
-//! first second, checking takes its share of the time and no more; logins of users or from addresses that failed of late
+//! In each turn of the broker's loop at most one password is checked that takes long, so that everybody else is served in
+//! between. Beyond a first second, checking takes its share of the time and no more; logins of users or from addresses that failed of late
 //! have half of that, so that the other half is left to those that did not (S28).
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// What may be spent at once after a time of quiet: logins come in groups.
 const BURST: Duration = Duration::from_secs(1);
+/// What may be spent in one turn of the loop before another check begins: several quick ones, or one that takes long.
+const IN_A_TURN: Duration = Duration::from_millis(2);
 /// Where no TICK tells that a turn of the loop is over, this much time does.
 const TURN: Duration = Duration::from_millis(5);
 
@@ -21,8 +23,8 @@ struct State {
     /// What everybody spent, and what suspects did.
     all: Debt,
     suspects: Debt,
-    /// When the last check ended, while that turn of the loop goes on.
-    turn: Option<Instant>,
+    /// What was spent in this turn of the loop, and when the last check ended.
+    turn: (Duration, Instant),
 }
 
 /// Time that was spent and not yet earned again.
@@ -35,16 +37,19 @@ struct Debt {
 impl Budget {
     pub(crate) fn new(now: Instant) -> Self {
         let none = || Debt { owed: Duration::ZERO, at: now };
-        Self(Mutex::new(State { all: none(), suspects: none(), turn: None }))
+        Self(Mutex::new(State { all: none(), suspects: none(), turn: (Duration::ZERO, now) }))
     }
 
     /// Whether a password may be checked now; `ticks` is whether [`Budget::turn`] tells when a turn is over.
     pub(crate) fn allows(&self, share: u32, is_suspect: bool, ticks: bool, now: Instant) -> bool {
         let mut state = self.state();
-        let turn = state.turn.is_some_and(|ended| ticks || now.saturating_duration_since(ended) < TURN);
+        if !ticks && now.saturating_duration_since(state.turn.1) >= TURN {
+            state.turn.0 = Duration::ZERO;
+        }
+        let turn = state.turn.0 < IN_A_TURN;
         let all = state.all.pay(share, now) < BURST;
         let suspects = state.suspects.pay(share, now) < BURST;
-        !turn && all && (suspects || !is_suspect)
+        turn && all && (suspects || !is_suspect)
     }
 
     /// Notes what a check took.
@@ -55,12 +60,12 @@ impl Budget {
             // Twice what it took, against the same burst and share: half of both.
             state.suspects.owed += 2 * took;
         }
-        state.turn = Some(now);
+        state.turn = (state.turn.0 + took, now);
     }
 
     /// TICK: a turn of the broker's loop is over.
     pub(crate) fn turn(&self) {
-        self.state().turn = None;
+        self.state().turn.0 = Duration::ZERO;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,6 +123,19 @@ mod tests {
         assert!((alone - 15.5).abs() < 1.0, "{alone} s of 60");
         let [suspects, others] = storm(50, &[true, false])[..] else { panic!() };
         assert!(others * 10 >= suspects * 9 && suspects > 0, "{suspects} of suspects, {others} of others");
+    }
+
+    #[test]
+    fn quick_ones_share_a_turn() {
+        let now = Instant::now();
+        let budget = Budget::new(now);
+        let quick = Duration::from_micros(150);
+        let checked = (0..100).take_while(|_| {
+            let allowed = budget.allows(25, false, true, now);
+            budget.spent(quick, false, now);
+            allowed
+        });
+        assert_eq!(checked.count(), 14);
     }
 
     #[test]

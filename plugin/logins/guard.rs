@@ -17,6 +17,10 @@ use mqtt_acl_policy::Limits;
 const SETS: usize = 1 << 14;
 const WAYS: usize = 4;
 
+/// People mistype: so many failures of a user at an address, or of a user or an address in all, make nobody suspect.
+const FEW: u64 = 3;
+const FEW_TOGETHER: u64 = 10;
+
 /// Counts failures.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -57,7 +61,7 @@ enum Key<'a> {
 /// What the failures so far mean for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Neither the user nor the address had failures of late.
+    /// Neither the user nor the address had more than a few failures of late.
     Clean,
     /// One of them had. It has to leave room for those that had none.
     Suspect,
@@ -118,8 +122,16 @@ impl Guard {
                 return Standing::Refused(Excess { of, tell: counter.tell(limits, now) });
             }
         }
-        let mut recent = |key: Key<'_>| counters.find(self.hash(&key)).is_some_and(|counter| counter.until > now);
-        if recent(Key::At(origin)) || recent(Key::User(user)) { Standing::Suspect } else { Standing::Clean }
+        let is_suspect = [
+            (Key::UserAt(user, origin), limits.user_failures, FEW),
+            (Key::At(origin), limits.address_failures, FEW_TOGETHER),
+            (Key::User(user), limits.address_failures, FEW_TOGETHER),
+        ]
+        .into_iter()
+        .any(|(key, most, few)| {
+            counters.find(self.hash(&key)).is_some_and(|counter| counter.failures(limits, most, now) > few)
+        });
+        if is_suspect { Standing::Suspect } else { Standing::Clean }
     }
 
     /// Counts a login that failed after its password had been checked.
@@ -128,7 +140,7 @@ impl Guard {
         for (key, most) in [
             (Key::UserAt(user, origin), limits.user_failures),
             (Key::At(origin), limits.address_failures),
-            (Key::User(user), limits.user_failures),
+            (Key::User(user), limits.address_failures),
         ] {
             self.count(&key, limits, most);
         }
@@ -191,13 +203,16 @@ impl Counters {
 impl Counter {
     fn add(&mut self, limits: &Limits, most: u32, now: u64) {
         let window = millis(limits.window);
-        self.until = (self.until.max(now) + window / u64::from(most)).min(now + window);
+        self.until = (self.until.max(now) + each(limits, most)).min(now + window);
     }
 
-    /// Whether one more would be more than `most`.
+    /// How many failures are not forgotten.
+    fn failures(&self, limits: &Limits, most: u32, now: u64) -> u64 {
+        self.until.saturating_sub(now).div_ceil(each(limits, most))
+    }
+
     fn is_full(&self, limits: &Limits, most: u32, now: u64) -> bool {
-        let window = millis(limits.window);
-        self.until.saturating_sub(now) > window - window / u64::from(most)
+        self.failures(limits, most, now) >= u64::from(most)
     }
 
     fn tell(&mut self, limits: &Limits, now: u64) -> bool {
@@ -207,6 +222,11 @@ impl Counter {
         }
         tell
     }
+}
+
+/// How long it takes to forget one of `most` failures, in milliseconds.
+fn each(limits: &Limits, most: u32) -> u64 {
+    (millis(limits.window) / u64::from(most)).max(1)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -255,9 +275,25 @@ mod tests {
             guard.failed(&limits, b"a", here);
         }
         assert_eq!(is_refused(guard.judge(&limits, b"a", here)), Some(Of::UserAt));
-        assert_eq!(guard.judge(&limits, b"a", there), Standing::Suspect);
-        assert_eq!(guard.judge(&limits, b"b", here), Standing::Suspect);
-        assert_eq!(guard.judge(&limits, b"b", there), Standing::Clean);
+        for (user, origin) in [(b"a", there), (b"b", here)] {
+            assert_eq!(guard.judge(&limits, user, origin), Standing::Clean, "a few are no guessing");
+        }
+    }
+
+    #[test]
+    fn many_failures_of_a_user_or_from_an_address_make_suspect_what_is_not_refused() {
+        let (guard, limits) = (Guard::default(), limits(5, 100));
+        for number in 0..20 {
+            guard.failed(&limits, b"a", at(&format!("192.0.2.{number}")));
+            guard.failed(&limits, format!("user{number}").as_bytes(), at("2001:db8::1"));
+        }
+        for (user, address, standing) in [
+            (&b"a"[..], "198.51.100.1", Standing::Suspect),
+            (b"b", "2001:db8::2", Standing::Suspect),
+            (b"b", "198.51.100.1", Standing::Clean),
+        ] {
+            assert_eq!(guard.judge(&limits, user, at(address)), standing);
+        }
     }
 
     #[test]
