@@ -18,9 +18,9 @@ use super::pending::Ticket;
 use crate::threads::{self, Waker};
 
 /// A login is answered within this time, or refused. Clients give up after much more.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 /// How much work may wait: so much that the last of it is done well before the deadline.
-const BACKLOG: Duration = Duration::from_secs(3);
+const BACKLOG: Duration = Duration::from_secs(2);
 /// What a check is taken to need until one was seen.
 const FIRST_GUESS: Duration = Duration::from_millis(20);
 /// How much may wait, whatever the checks take.

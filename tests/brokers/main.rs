@@ -12,6 +12,7 @@ mod hostile;
 mod identity;
 mod listeners;
 mod log;
+mod logins;
 mod publish;
 mod reload;
 mod session;
@@ -99,6 +100,7 @@ const MODULES: &[&[Test]] = &[
     identity::TESTS,
     listeners::TESTS,
     log::TESTS,
+    logins::TESTS,
     publish::TESTS,
     reload::TESTS,
     session::TESTS,

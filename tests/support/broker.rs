@@ -21,6 +21,11 @@ const PBKDF2: &str =
     "$7$101$X9aGnLYlh470XxDz$wBdgUZw+pPQp9Wlmh9bHfG4DuWnZRLB7jDJhZpyep9AqD270f1vPt8g2gYaHhoPMyriOgUjtWWjDU0wJkb6rBw==";
 const ARGON2ID: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$QnQOb2tJuY/ZrqdDyEiQkA$w9Rmq5bTb5jXSGbJ4hDAYUCncvYp9Q/mTO0fuhVm5FU";
+/// As dear as a policy may ask for: a good part of a second.
+const SLOW: &str = "$argon2id$v=19$m=65536,t=4,p=1$c2l4dGVlbiBieXRlcyBvaw$398nVsGW0j5b3oB1/hZ+HFyR9v4ff97CUXEmwItu4/Y";
+/// A device's token, and its string.
+pub(crate) const TOKEN: &str = "mqttacl_j5_QBnQff6D8H63DZXzs-5wazaVXxwwN0Ye5Lmj7tSUX8fCUw";
+const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -169,7 +174,7 @@ impl Setup {
         Self { conf: conf.to_owned(), policy: None, policy_mode: 0o644, valgrind: false, files: Vec::new() }
     }
 
-    /// `{password}` and `{argon2id}` stand for the hashes of `PASSWORD`.
+    /// `{password}`, `{argon2id}` and `{slow}` stand for hashes of `PASSWORD`, `{token}` for that of `TOKEN`.
     pub(crate) fn with_policy(mut self, policy: &str) -> Self {
         self.policy = Some(policy.to_owned());
         self
@@ -545,7 +550,10 @@ fn target() -> PathBuf {
 }
 
 fn fill_policy(text: &str) -> String {
-    text.replace("{password}", PBKDF2).replace("{argon2id}", ARGON2ID)
+    text.replace("{password}", PBKDF2)
+        .replace("{argon2id}", ARGON2ID)
+        .replace("{slow}", SLOW)
+        .replace("{token}", TOKEN_STRING)
 }
 
 /// A file that everybody may read and only its owner may write, whatever the umask: the plugin refuses others.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::Duration;
 
 /// How long a broker may take for any answer, under valgrind and beside other brokers.
@@ -76,7 +76,7 @@ impl Connect {
         self
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut flags = u8::from(self.clean) << 1;
         if let Some(will) = &self.will {
             flags |= 0x04 | will.qos << 3 | u8::from(will.retain) << 5;
@@ -223,6 +223,11 @@ impl Client {
     /// A connection that has sent nothing.
     pub(crate) fn open(port: u16, version: u8) -> Self {
         Self::over(Box::new(tcp(port)), version)
+    }
+
+    /// One over IPv6, and so from another address.
+    pub(crate) fn open_v6(port: u16, version: u8) -> Self {
+        Self::over(Box::new(tcp_to(Ipv6Addr::LOCALHOST.into(), port)), version)
     }
 
     pub(crate) fn over(stream: Box<dyn Stream>, version: u8) -> Self {
@@ -416,7 +421,11 @@ impl Client {
 }
 
 pub(crate) fn tcp(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the broker listens");
+    tcp_to(Ipv4Addr::LOCALHOST.into(), port)
+}
+
+fn tcp_to(address: IpAddr, port: u16) -> TcpStream {
+    let stream = TcpStream::connect((address, port)).expect("the broker listens");
     stream.set_nodelay(true).expect("TCP_NODELAY");
     stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
