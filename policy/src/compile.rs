@@ -9,7 +9,7 @@ use crate::binding::{self, Pattern};
 use crate::credential::Credential;
 use crate::decision::RuleId;
 use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable, UserTable};
-use crate::fingerprint::Fingerprints;
+use crate::fingerprint::{Remembered, Slot};
 use crate::limits::Network;
 use crate::matcher::{Kind, RuleTree};
 use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
@@ -575,7 +575,12 @@ impl Compiler<'_> {
         let names =
             self.policy.users.iter().filter(|(_, user)| !user.credentials.is_empty()).map(|(name, _)| name.clone());
         self.policy.decoys = Decoys::new(names.step_by(step).collect());
-        self.policy.fingerprints = Fingerprints::default();
+        let mut slots = 0;
+        for credential in self.policy.users.values_mut().flat_map(|user| &mut user.credentials) {
+            credential.slot = Slot::number(slots);
+            slots += 1;
+        }
+        self.policy.remembered = Remembered::new(slots);
         self.policy.longest_name = self.policy.users.keys().map(|name| name.len()).max().unwrap_or(0);
         self.policy
     }

@@ -4,7 +4,6 @@ mod read;
 mod token;
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
@@ -14,15 +13,15 @@ use zeroize::Zeroizing;
 
 pub use token::{Token, is_token};
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::Slot;
 
 /// A password string of the policy, ready to check passwords against.
 pub(crate) struct Credential {
     scheme: Scheme,
     salt: Box<[u8]>,
     hash: Box<[u8]>,
-    /// The login that succeeded last, whatever its client id (S29).
-    remembered: Mutex<Option<Fingerprint>>,
+    /// Where the policy remembers the login that succeeded last (S29).
+    pub(crate) slot: Slot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Credential {
     }
 
     fn new(scheme: Scheme, salt: Box<[u8]>, hash: Box<[u8]>) -> Self {
-        Self { scheme, salt, hash, remembered: Mutex::default() }
+        Self { scheme, salt, hash, slot: Slot::number(0) }
     }
 
     /// What makes the string too weak to be kept, if anything does.
@@ -102,29 +101,9 @@ impl Credential {
         computed.as_slice().ct_eq(&self.hash).into()
     }
 
-    /// Whether this is the login that succeeded last.
-    pub(crate) fn is_remembered(&self, login: &Fingerprint) -> bool {
-        self.slot().as_ref() == Some(login)
-    }
-
-    pub(crate) fn remember(&self, login: Fingerprint) {
-        *self.slot() = Some(login);
-    }
-
-    /// Takes over what another policy remembers of [the same](Self::is_same) password string.
-    pub(crate) fn inherit(&self, old: &Self) {
-        let login = old.slot().clone();
-        *self.slot() = login;
-    }
-
     /// Whether both were read from the same password string.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.scheme == other.scheme && self.salt == other.salt && self.hash == other.hash
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Fingerprint>> {
-        // A panic while the slot is held leaves it whole: it is only ever replaced.
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,7 +139,6 @@ mod tests {
     use base64ct::Base64;
 
     use super::*;
-    use crate::fingerprint::Fingerprints;
 
     /// Of the password `correct horse`, made by Python's `bcrypt` and `hashlib.pbkdf2_hmac`.
     const BCRYPT_AND_GO_AUTH: [&str; 5] = [
@@ -206,18 +184,5 @@ mod tests {
             assert!(!credential.verify(b"correct horsf"), "{text}");
             assert!(!credential.verify(b""), "{text}");
         }
-    }
-
-    #[test]
-    fn a_login_is_remembered_by_user_and_password() {
-        let key = Fingerprints::default();
-        let login = |key: &Fingerprints, user: &[u8], password: &[u8]| key.of(b"", Some(user), Some(password)).unwrap();
-        let credential = Credential::parse(&hash(b"secret").unwrap()).unwrap();
-        credential.remember(login(&key, b"a", b"secret"));
-        assert!(credential.is_remembered(&login(&key, b"a", b"secret")));
-        for (user, password) in [("a", "secre"), ("as", "ecret"), ("b", "secret")] {
-            assert!(!credential.is_remembered(&login(&key, user.as_bytes(), password.as_bytes())));
-        }
-        assert!(!credential.is_remembered(&login(&Fingerprints::default(), b"a", b"secret")));
     }
 }

@@ -21,6 +21,7 @@ mod credential;
 mod decision;
 mod document;
 mod fingerprint;
+mod hidden;
 mod limits;
 mod load;
 mod login;

@@ -63,7 +63,7 @@ impl Policy {
         let Some(password) = password else { return Some(self.wrong(Refusal::NoPasswordGiven)) };
         let login = self.fingerprint(user, password);
         let fits = |credential: &Credential| {
-            login.as_ref().is_some_and(|login| credential.is_remembered(login))
+            (login.is_some() && self.remembered.get(credential.slot) == login)
                 || (credential.is_quick() && credential.verify(password))
         };
         let (credentials, refusal) = self.standing_in(user);
@@ -102,7 +102,7 @@ impl Policy {
         if let (Decision::Allow(_), Some(login), Some(user)) = (authorized, &right.login, client.user) {
             let credentials = self.users.get(user).map_or(&[][..], |user| &user.credentials);
             if let Some(credential) = credentials.get(right.at) {
-                credential.remember(login.clone());
+                self.remembered.set(credential.slot, login);
             }
         }
         authorized

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::binding::{self, Pattern};
 use crate::credential::Credential;
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
-use crate::fingerprint::Fingerprints;
+use crate::fingerprint::{Fingerprints, Remembered};
 use crate::limits::Limits;
 use crate::login::Identity;
 use crate::matcher::{self, Kind, RuleTree};
@@ -30,6 +30,7 @@ pub struct Policy {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) limits: Limits,
     pub(crate) fingerprints: Fingerprints,
+    pub(crate) remembered: Remembered,
     /// Which policy a verdict is of.
     pub(crate) identity: Identity,
     /// Users in no particular order, of which an unknown name borrows one's password check.
@@ -134,8 +135,9 @@ impl Policy {
         for (name, user) in &self.users {
             let Some(before) = old.users.get(name) else { continue };
             for new in &user.credentials {
-                if let Some(old) = before.credentials.iter().find(|old| new.is_same(old)) {
-                    new.inherit(old);
+                let same = before.credentials.iter().find(|old| new.is_same(old));
+                if let Some(login) = same.and_then(|same| old.remembered.get(same.slot)) {
+                    self.remembered.set(new.slot, &login);
                 }
             }
         }
@@ -165,6 +167,7 @@ impl Policy {
             scenarios: Vec::new(),
             limits: Limits::default(),
             fingerprints: Fingerprints::default(),
+            remembered: Remembered::new(0),
             identity: Identity::new(),
             decoys: Decoys::default(),
             longest_name: 0,

@@ -152,6 +152,31 @@ fn s29_a_login_is_remembered_with_its_password_string() {
 }
 
 #[test]
+fn s30_a_right_password_under_a_wrong_client_id_is_not_remembered() {
+    let policy = policy(&format!("[users.a]\npassword = \"{FIRST}\""));
+    let client = |id| Client { user: Some(b"a"), id };
+    for _ in 0..2 {
+        assert!(policy.recall(b"a", Some(b"first")).is_none());
+        let verdict = policy.verify(b"a", b"first");
+        assert_eq!(policy.admit(&client(b"b"), Action::Connect, &verdict), Decision::Deny(Refusal::ClientId));
+    }
+    let verdict = policy.verify(b"a", b"first");
+    assert!(policy.admit(&client(b"a"), Action::Connect, &verdict).is_allow());
+    assert!(policy.recall(b"a", Some(b"first")).is_some());
+}
+
+#[test]
+fn what_one_policy_found_is_nothing_to_another() {
+    let text = format!("[users.a]\npassword = \"{FIRST}\"");
+    let (one, other) = (policy(&text), policy(&text));
+    let verdict = one.verify(b"a", b"first");
+    assert!(one.found(&verdict) && !other.found(&verdict));
+    let client = Client { user: Some(b"a"), id: b"a" };
+    assert_eq!(other.admit(&client, Action::Connect, &verdict), Decision::Deny(Refusal::WrongPassword));
+    assert!(other.recall(b"a", Some(b"first")).is_none(), "nor is it remembered there");
+}
+
+#[test]
 fn s1_the_client_id_is_judged_last_and_always() {
     let string = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
     let policy = policy(&format!(

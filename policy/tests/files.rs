@@ -165,7 +165,7 @@ fn includes() {
             "a dot file may be named",
             &[("p.toml", "version = 1\ninclude = [\".a\"]"), (".a", "x = 1")],
             &[
-                ".a:1:1: `x` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `test`)",
+                ".a:1:1: `x` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `logins`, `guard`, `test`)",
             ],
         ),
         (
@@ -214,7 +214,7 @@ fn includes() {
             &[
                 "a.toml:2:12: not TOML: unclosed array, expected `]`",
                 "b.toml:1:11: version `2` is not known (write `version = 1`)",
-                "p.toml:2:1: `extra` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `test`)",
+                "p.toml:2:1: `extra` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `logins`, `guard`, `test`)",
             ],
         ),
         (

@@ -67,6 +67,32 @@ api = false
         &["p.toml:4:1: not TOML: duplicate key"],
     ),
     (
+        "logins and guard",
+        r#"version = 1
+[logins]
+delayed = "no"
+share = 91
+workers = 3
+[guard]
+trusted = ["10.0.0.0/33", "localhost", "::1"]
+user_failures = 0
+address_failures = "many"
+minutes = 0x5a1
+failures = 3
+"#,
+        &[
+            "p.toml:3:11: `delayed` is of type string (write `true` or `false`)",
+            "p.toml:4:9: `share` is `91` (write a number from 1 to 90)",
+            "p.toml:5:1: `workers` is not a key of `[logins]` (known are `delayed`, `share`)",
+            "p.toml:7:12: `10.0.0.0/33` is not an address or a network (write `192.0.2.7` or `2001:db8::/32`)",
+            "p.toml:7:27: `localhost` is not an address or a network (write `192.0.2.7` or `2001:db8::/32`)",
+            "p.toml:8:17: `user_failures` is `0` (write a number from 1 to 1000000)",
+            "p.toml:9:20: `address_failures` is of type string (write a number from 1 to 1000000)",
+            "p.toml:10:11: `minutes` is `1441` (write a number from 1 to 1440)",
+            "p.toml:11:1: `failures` is not a key of `[guard]` (known are `trusted`, `user_failures`, `address_failures`, `minutes`)",
+        ],
+    ),
+    (
         "unknown key of the policy",
         r#"version = 1
 role = 1
@@ -74,7 +100,7 @@ whatever = 2
 "#,
         &[
             "p.toml:2:1: `role` is not a key of the policy (did you mean `roles`?)",
-            "p.toml:3:1: `whatever` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `test`)",
+            "p.toml:3:1: `whatever` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `logins`, `guard`, `test`)",
         ],
     ),
     (
@@ -689,7 +715,7 @@ include = ["other.toml"]
 roles = ["\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]
 "#,
         &[
-            r#"p.toml:2:1: `a\u{1b}[31m\u{a}` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `test`)"#,
+            r#"p.toml:2:1: `a\u{1b}[31m\u{a}` is not a key of the policy (known are `version`, `include`, `roles`, `users`, `anonymous`, `match`, `logins`, `guard`, `test`)"#,
             r#"p.toml:4:10: role `\u{a}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...` is not defined (write `[roles.\u{a}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...]`)"#,
         ],
     ),

@@ -1,0 +1,61 @@
+//! Memory for secrets, which no core dump shows and which is wiped when it is given back (S31).
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use memmap2::{Advice, MmapMut};
+use zeroize::Zeroize;
+
+/// Bytes on pages of their own, zeros at first.
+pub(crate) struct Hidden(MmapMut);
+
+impl Hidden {
+    /// `None` where the system has no such memory.
+    pub(crate) fn new(length: usize) -> Option<Self> {
+        let pages = MmapMut::map_anon(length.max(1)).ok()?;
+        pages.advise(Advice::DontDump).ok()?;
+        Some(Self(pages))
+    }
+}
+
+impl Deref for Hidden {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Hidden {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hidden({} bytes)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel tells it: `dd` is "do not include in a core dump".
+    #[test]
+    fn no_core_dump_shows_it() {
+        let hidden = Hidden::new(32).unwrap();
+        let start = format!("{:x}-", hidden.as_ptr().addr());
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mapping = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = mapping.skip(1).find(|line| line.starts_with("VmFlags:"));
+        assert!(flags.is_some_and(|flags| flags.split(' ').any(|flag| flag == "dd")), "{flags:?}");
+    }
+}
