@@ -422,13 +422,14 @@ impl Reader<'_> {
             self.wrong(value, what, &wanted);
             return None;
         };
-        let read = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|read| range.contains(read));
-        if read.is_none() {
+        let read = i64::from_str_radix(number.as_str(), number.radix());
+        let fits = read.as_ref().ok().and_then(|read| u32::try_from(*read).ok()).filter(|read| range.contains(read));
+        if fits.is_none() {
             let place = self.place(&value.span());
-            self.problems
-                .error(place, format!("`{what}` is `{}` (write {wanted})", Escaped(number.as_str().as_bytes())));
+            let text = read.map_or_else(|_| number.as_str().to_owned(), |read| read.to_string());
+            self.problems.error(place, format!("`{what}` is `{}` (write {wanted})", Escaped(text.as_bytes())));
         }
-        read
+        fits
     }
 
     fn text(&mut self, value: &Value<'_>, what: &str) -> Option<Text> {
