@@ -177,7 +177,7 @@ impl Logins {
             Route::Later(client) => {
                 let ticket = pending().begin(id, client);
                 if self.workers.take(job(Some(ticket))).is_err() {
-                    pending().supersede(id, client);
+                    pending().supersede(Some(id), client);
                     return Check::Refused(Hold::Busy);
                 }
                 self.state().began.push_back((now, id.into(), ticket));

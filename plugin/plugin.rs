@@ -118,7 +118,9 @@ impl Plugin {
             return Answer::AUTH;
         }
         if !http {
-            logins::pending().supersede(id, event.key);
+            // What comes in the pass may be a session whose id another client waits under.
+            let waits_no_more = (!self.in_pass.load(Ordering::Relaxed)).then_some(id);
+            logins::pending().supersede(waits_no_more, event.key);
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
@@ -197,12 +199,14 @@ impl Plugin {
 
     fn finish_login(&self, mut job: Box<Job>, finding: Finding) {
         let policy = self.policy.load_full();
-        let mut finding = finding;
-        if let Finding::Checked(verdict) = &finding {
-            if !policy.found(verdict) {
-                // There is a new policy since; nothing that the old one found counts.
-                self.loader.free(std::mem::replace(&mut job.policy, Arc::clone(&policy)));
-                finding = match policy.recall(&job.user, Some(&job.password)) {
+        if !Arc::ptr_eq(&policy, &job.policy) {
+            // Freeing the old one is not for this thread.
+            self.loader.free(std::mem::replace(&mut job.policy, Arc::clone(&policy)));
+        }
+        let finding = match finding {
+            // What the old one found is nothing to the new one.
+            Finding::Checked(verdict) if !policy.found(&verdict) => {
+                match policy.recall(&job.user, Some(&job.password)) {
                     Some(verdict) => Finding::Checked(verdict),
                     None => match self.logins.check_again(job) {
                         Ok(()) => return,
@@ -211,9 +215,10 @@ impl Plugin {
                             Finding::Unchecked
                         }
                     },
-                };
+                }
             }
-        }
+            finding => finding,
+        };
         let who = Client { id: Some(&job.id), username: Some(&job.user), address: job.address.as_deref() };
         let client = policy::Client { user: Some(&job.user), id: &job.id };
         let waits = job.ticket.filter(|ticket| logins::pending().end(&job.id, *ticket));

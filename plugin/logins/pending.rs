@@ -54,11 +54,13 @@ impl Pending {
         ticket
     }
 
-    /// A client logs in, so nobody waits under its id any more, nor lies where it lies.
-    pub(crate) fn supersede(&self, id: &[u8], client: ClientKey) {
+    /// A client logs in, so nobody waits under its id any more, if that is certain, nor lies where it lies.
+    pub(crate) fn supersede(&self, id: Option<&[u8]>, client: ClientKey) {
         if self.any.load(Ordering::Relaxed) {
             let mut state = self.state();
-            state.waiting.remove(id);
+            if let Some(id) = id {
+                state.waiting.remove(id);
+            }
             self.forget(&mut state, client);
         }
     }
@@ -125,7 +127,7 @@ mod tests {
     fn a_result_is_for_the_wait_that_it_ends() {
         let pending = Pending::default();
         let first = pending.begin(ID, A);
-        pending.supersede(ID, B);
+        pending.supersede(Some(ID), B);
         let second = pending.begin(ID, B);
         assert!(!pending.end(ID, first) && pending.end(ID, second) && !pending.end(ID, second));
     }
@@ -147,7 +149,7 @@ mod tests {
     fn a_late_result_does_not_open_the_door_for_who_lies_there_now() {
         let pending = Pending::default();
         let old = pending.begin(ID, A);
-        pending.supersede(b"other", A);
+        pending.supersede(Some(b"other"), A);
         pending.begin(b"other", A);
         pending.enter(old, || assert!(pending.is_stranger(A)));
     }
