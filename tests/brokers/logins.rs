@@ -146,7 +146,7 @@ fn the_will_of_who_never_logged_in_is_not_published(install: &Install) {
 
 /// 2.1.2 would free an MQTT 5 client that waits, and still send its will when the delay is over.
 fn going_away_while_waiting_is_survived_under_valgrind(install: &Install) {
-    install.with(&setup().under_valgrind(), |broker| {
+    install.with(&setup().with_policy(&POLICY.replace("{slow}", "{argon2id}")).under_valgrind(), |broker| {
         for version in [V31, V311, V5] {
             for password in [PASSWORD, "wrong"] {
                 let mut connect = connect(version, "person", password).will(Publish::new("a/will", "x"));
