@@ -84,6 +84,20 @@ impl Install {
         numbers(&self.version) >= numbers(version)
     }
 
+    /// One of this version's own programs, run by its own loader with its own libraries.
+    pub(crate) fn program(&self, path: &str) -> Command {
+        let root = self.folder.join("root");
+        let mut command = Command::new(glob(&root.join("usr/lib64"), "ld-linux"));
+        command.arg("--library-path").arg(glob(&root.join("usr/lib"), "-linux-gnu"));
+        command.arg(format!("{}{path}", root.display()));
+        command
+    }
+
+    /// One of this version's own plugins, as it lies unpacked.
+    pub(crate) fn plugin(&self, name: &str) -> PathBuf {
+        Path::new(&glob(&self.folder.join("root/usr/lib"), "-linux-gnu")).join(name)
+    }
+
     /// The broker that all tests share which change neither its policy nor its settings.
     pub(crate) fn reference(&self) -> &Broker {
         self.reference.get_or_init(|| Broker::running(self, &Setup::policy(include_str!("../brokers/policy.toml"))))
@@ -161,6 +175,7 @@ pub(crate) struct Setup {
     policy_mode: u32,
     valgrind: bool,
     files: Vec<(&'static str, String)>,
+    copies: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -171,7 +186,8 @@ impl Setup {
 
     /// A whole mosquitto.conf and no policy. `{port}`, `{port2}`, `{plugin}`, `{policy}` and `{folder}` are filled in.
     pub(crate) fn conf(conf: &str) -> Self {
-        Self { conf: conf.to_owned(), policy: None, policy_mode: 0o644, valgrind: false, files: Vec::new() }
+        let conf = conf.to_owned();
+        Self { conf, policy: None, policy_mode: 0o644, valgrind: false, files: Vec::new(), copies: Vec::new() }
     }
 
     /// `{password}`, `{argon2id}` and `{slow}` stand for hashes of `PASSWORD`, `{token}` for that of `TOKEN`.
@@ -199,6 +215,12 @@ impl Setup {
     /// A file beside mosquitto.conf.
     pub(crate) fn file(mut self, name: &'static str, text: &str) -> Self {
         self.files.push((name, text.to_owned()));
+        self
+    }
+
+    /// A copy of a file beside mosquitto.conf.
+    pub(crate) fn copy(mut self, name: &'static str, from: &Path) -> Self {
+        self.copies.push((name, from.to_owned()));
         self
     }
 
@@ -272,6 +294,9 @@ impl Broker {
         write(&folder.join("mosquitto.conf"), &fill(&conf));
         for (name, text) in &setup.files {
             write(&folder.join(name), &fill(&fill_policy(text)));
+        }
+        for (name, from) in &setup.copies {
+            fs::copy(from, folder.join(name)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         }
         if let Some(text) = &setup.policy {
             write(&policy, &fill_policy(text));
@@ -544,7 +569,7 @@ pub(crate) fn plugin() -> PathBuf {
     env::var_os("MQTT_ACL_SO").map_or_else(|| target().join("release/libmqtt_acl.so"), PathBuf::from)
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
