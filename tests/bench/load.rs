@@ -154,7 +154,8 @@ impl<'a> Load<'a> {
             Err(_) => return false,
         }
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), flags).expect("a place in the epoll");
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), flags)
+            .expect("a place in the epoll");
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true).expect("TCP_NODELAY");
         (client.stream, client.state) = (Some(stream), State::Opening);

@@ -98,8 +98,9 @@ fn logins(options: &Options) -> Result<Report, String> {
         // As plain processes: an engine's own work for a signal or a log line would be measured as the broker's.
         install.engine = Engine::Unpacked;
     }
-    let wanted: Vec<_> = ROWS.iter().filter(|(name, ..)| rows.is_empty() || rows.iter().any(|row| row == name)).collect();
-    allow_connections(wanted.len() * sizes.connected * 6);
+    let wanted: Vec<_> =
+        ROWS.iter().filter(|(name, ..)| rows.is_empty() || rows.iter().any(|row| row == name)).collect();
+    allow_connections(sizes.connected * 6);
 
     let mut report = Report::default();
     report.header = header();
@@ -133,8 +134,8 @@ fn allow_connections(wanted: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    if limit.maximum.is_some_and(|maximum| maximum < wanted as u64) {
-        eprintln!("!! this machine allows {} open files, and {wanted} may be needed", limit.maximum.unwrap_or(0));
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted as u64) {
+        eprintln!("!! only {maximum} files may be open here, and {wanted} may be needed: ulimit -n {wanted}, as root");
     }
 }
 
@@ -153,7 +154,8 @@ fn header() -> Vec<(&'static str, String)> {
         model.trim_start_matches(['\t', ' ', ':']),
         file("/proc/sys/kernel/osrelease").trim()
     );
-    let priority = if pair::has_priority() { "" } else { "; the pair has no priority over the load, which only root can give" };
+    let priority =
+        if pair::has_priority() { "" } else { "; the pair has no priority over the load, which only root can give" };
     vec![
         ("date", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         ("machine", machine),

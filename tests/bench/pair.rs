@@ -162,7 +162,8 @@ fn work(mut publisher: TcpStream, mut subscriber: TcpStream, stop: &AtomicBool) 
             }
         }
         let left = next.saturating_duration_since(Instant::now()).min(EVERY);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: if end.is_some() { 1_000_000 } else { i64::from(left.subsec_nanos()) } };
+        let timeout =
+            Timespec { tv_sec: 0, tv_nsec: if end.is_some() { 1_000_000 } else { i64::from(left.subsec_nanos()) } };
         // An error shows when reading.
         let _ = poll(&mut [PollFd::new(&subscriber, PollFlags::IN)], Some(&timeout));
         loop {

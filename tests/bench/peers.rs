@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use crate::support::broker::{Broker, Install, PLUGIN, Setup, target};
 use crate::support::mqtt::{Connect, V311};
@@ -76,15 +77,14 @@ impl<'a> Stage<'a> {
         let everybody = || self.users.all();
         match peer {
             Peer::None => with("allow_anonymous true\n"),
-            Peer::Trivial => with("plugin {folder}/trivial.so\n").copy("trivial.so", &trivial()),
-            Peer::DenyAll => {
-                with("plugin {folder}/trivial.so\nplugin_opt_admit pair-\n").copy("trivial.so", &trivial())
-            }
+            Peer::Trivial => with("plugin {folder}/trivial.so\n").copy("trivial.so", trivial()),
+            Peer::DenyAll => with("plugin {folder}/trivial.so\nplugin_opt_admit pair-\n").copy("trivial.so", trivial()),
             Peer::PasswordFile => with("allow_anonymous false\npassword_file {folder}/passwords\n")
                 .file("passwords", &password_file(self.install, everybody())),
             Peer::DynamicSecurity => {
                 let library = self.install.plugin("mosquitto_dynamic_security.so");
-                let lines = format!("plugin {}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n", library.display());
+                let lines =
+                    format!("plugin {}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n", library.display());
                 let passwords = password_file(self.install, everybody());
                 with(&lines).file("data/dynsec.json", &dynamic_security(&passwords))
             }
@@ -129,21 +129,24 @@ fn dynamic_security(passwords: &str) -> String {
     let client = |line: &str| {
         let parts: Vec<&str> = line.split([':', '$']).collect();
         let [name, _, "7", iterations, salt, hash] = parts[..] else { panic!("{line:?} of mosquitto_passwd") };
-        format!(
-            r#"{{"username":"{name}","password":"{hash}","salt":"{salt}","iterations":{iterations},"roles":[]}}"#
-        )
+        format!(r#"{{"username":"{name}","password":"{hash}","salt":"{salt}","iterations":{iterations},"roles":[]}}"#)
     };
     let access = r#"{"publishClientSend":true,"publishClientReceive":true,"subscribe":true,"unsubscribe":true}"#;
     let clients: Vec<_> = passwords.lines().map(client).collect();
     format!(r#"{{"defaultACLAccess":{access},"clients":[{}],"groups":[],"roles":[]}}"#, clients.join(","))
 }
 
-/// Compiles the trivial plugin.
-fn trivial() -> PathBuf {
+/// The trivial plugin, compiled once.
+fn trivial() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(compile_trivial)
+}
+
+fn compile_trivial() -> PathBuf {
     let library = folder().join("trivial.so");
     let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let mut compiler = cc::Build::new();
-    compiler.target(&host).host(&host).opt_level(2).cargo_output(false);
+    compiler.target(&host).host(&host).opt_level(2).cargo_metadata(false);
     let mut command = compiler.get_compiler().to_command();
     command.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&library);
     let status = command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/trivial.c")).status();

@@ -18,7 +18,8 @@ pub(crate) fn kolmogorov_smirnov(a: &[f64], b: &[f64]) -> (f64, f64) {
     let (mut a, mut b) = (a.to_vec(), b.to_vec());
     a.sort_by(f64::total_cmp);
     b.sort_by(f64::total_cmp);
-    let share = |sorted: &[f64], value: f64| sorted.partition_point(|other| *other <= value) as f64 / sorted.len() as f64;
+    let share =
+        |sorted: &[f64], value: f64| sorted.partition_point(|other| *other <= value) as f64 / sorted.len() as f64;
     let distance = a.iter().chain(&b).map(|value| (share(&a, *value) - share(&b, *value)).abs()).fold(0.0, f64::max);
     let size = (a.len() as f64 * b.len() as f64 / (a.len() + b.len()) as f64).sqrt();
     (distance, kolmogorov((size + 0.12 + 0.11 / size) * distance))
