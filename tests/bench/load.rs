@@ -41,6 +41,9 @@ pub(crate) struct Load<'a> {
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     /// How many have something to do yet.
     busy: usize,
+    /// How many wait for an answer, and how many may.
+    waiting: usize,
+    at_once: usize,
 }
 
 #[derive(Default)]
@@ -68,21 +71,30 @@ impl<'a> Load<'a> {
             clients: (0..clients).map(|_| Client::default()).collect(),
             due: BinaryHeap::new(),
             busy: 0,
+            waiting: 0,
+            at_once: usize::MAX,
         }
+    }
+
+    /// No more than so many wait for an answer at any time. Beyond a hundred, brokers may not even see a connection for a
+    /// second: their listeners queue no more.
+    pub(crate) fn at_once(mut self, at_once: usize) -> Self {
+        self.at_once = at_once;
+        self
     }
 
     /// Connects all clients that are not in, at once, until each stays or time is up.
     pub(crate) fn run(&mut self, until: Instant, mut next: impl FnMut(usize, u32, Outcome) -> Next) {
         let start = Instant::now();
         self.due = self.out().map(|number| Reverse((start, number))).collect();
-        self.busy = self.due.len();
+        (self.busy, self.waiting) = (self.due.len(), 0);
         while self.busy > 0 {
             let now = Instant::now();
             if now >= until {
                 return;
             }
             while let Some(Reverse((at, number))) = self.due.peek().copied() {
-                if at > now {
+                if at > now || self.waiting >= self.at_once {
                     break;
                 }
                 self.due.pop();
@@ -94,9 +106,11 @@ impl<'a> Load<'a> {
                     break;
                 }
             }
-            let wake = self.due.peek().map_or(until, |Reverse((at, _))| until.min(*at));
+            let next_due = self.due.peek().filter(|_| self.waiting < self.at_once);
+            let wake = next_due.map_or(until, |Reverse((at, _))| until.min(*at));
             for number in self.ready(wake.saturating_duration_since(Instant::now())) {
                 if let Some(outcome) = self.advance(number) {
+                    self.waiting -= 1;
                     self.ask_next(number, outcome, &mut next);
                 }
             }
@@ -159,6 +173,7 @@ impl<'a> Load<'a> {
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true).expect("TCP_NODELAY");
         (client.stream, client.state) = (Some(stream), State::Opening);
+        self.waiting += 1;
         true
     }
 

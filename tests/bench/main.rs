@@ -109,8 +109,10 @@ fn logins(options: &Options) -> Result<Report, String> {
         let users = Users::make(sizes.crowd, install);
         let stage = Stage::new(install, &users);
         for (name, what, row) in &wanted {
-            eprintln!("{} {name}: {what}", install.version);
+            eprintln!("{}, {what}", install.version);
+            let start = Instant::now();
             let done = panic::catch_unwind(AssertUnwindSafe(|| row(&stage, sizes, &mut report)));
+            eprintln!("  {:.1} s", start.elapsed().as_secs_f64());
             report.check(done.is_ok(), || format!("{} {name}: {}", install.version, message(done)));
         }
         let stopped = panic::catch_unwind(AssertUnwindSafe(|| stage.stop()));

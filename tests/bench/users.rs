@@ -122,7 +122,10 @@ pub(crate) fn password_file<'a>(broker: &Install, users: impl Iterator<Item = &'
         let _ = writeln!(text, "{}:{}", user.name, user.password);
     }
     fs::write(&file, text).expect("a password file");
-    let output = broker.program("/usr/bin/mosquitto_passwd").arg("-U").arg(&file).output().expect("mosquitto_passwd");
+    let [loader, option, libraries] = broker.loader();
+    let program = broker.root().join("usr/bin/mosquitto_passwd");
+    let output = Command::new(loader).args([option, libraries]).arg(program).arg("-U").arg(&file).output();
+    let output = output.expect("mosquitto_passwd");
     assert!(output.status.success(), "{output:?}");
     fs::read_to_string(&file).expect("a password file")
 }
