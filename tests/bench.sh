@@ -37,5 +37,5 @@ cargo build --quiet --release --workspace
 MQTT_ACL_SO=${MQTT_ACL_SO:-$(tests/pinned.sh)}
 export MQTT_ACL_SO
 tests/brokers/prepare.sh
-cargo test --quiet --test bench --no-run
-exec cargo test --quiet --test bench -- "$@"
+cargo test --quiet --bench bench --no-run
+exec cargo test --quiet --bench bench -- "$@"

@@ -82,11 +82,13 @@ impl<'a> Stage<'a> {
             Peer::PasswordFile => with("allow_anonymous false\npassword_file {folder}/passwords\n")
                 .file("passwords", &password_file(self.install, everybody())),
             Peer::DynamicSecurity => {
-                let library = self.install.plugin("mosquitto_dynamic_security.so");
-                let lines =
-                    format!("plugin {}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n", library.display());
+                const LIBRARY: &str = "mosquitto_dynamic_security.so";
+                let [.., libraries] = self.install.loader();
                 let passwords = password_file(self.install, everybody());
-                with(&lines).file("data/dynsec.json", &dynamic_security(&passwords))
+                let conf = format!("plugin {{folder}}/{LIBRARY}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n");
+                with(&conf)
+                    .copy(LIBRARY, &Path::new(&libraries).join(LIBRARY))
+                    .file("data/dynsec.json", &dynamic_security(&passwords))
             }
             Peer::Ours => with(PLUGIN).with_policy(&policy(everybody())),
             Peer::OursTrusting => {
