@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use logins::{ROWS, Sizes};
+use logins::Sizes;
 use peers::Stage;
 use report::Report;
 use support::broker::{Engine, Install, plugin};
@@ -31,7 +31,14 @@ use users::Users;
 /// The stock brokers that are measured: the oldest, and the one that can wait.
 const VERSIONS: [&str; 2] = ["2.0.11", "2.1.2"];
 
+/// The benchmarks, and the rows of each.
+const BENCHMARKS: &[(&str, &[Row])] = &[("logins", logins::ROWS)];
+
+/// A row of tables: its name, what it looks at, and what measures it.
+type Row = (&'static str, &'static str, fn(&Stage, &Sizes, &mut Report));
+
 struct Options {
+    all_rows: &'static [Row],
     sizes: Sizes,
     json: Option<PathBuf>,
     rows: Vec<String>,
@@ -40,7 +47,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let result = options(env::args().skip(1)).and_then(|options| {
-        let report = logins(&options)?;
+        let report = run(&options)?;
         print!("{}", report.text());
         if let Some(file) = &options.json {
             fs::write(file, report.json()).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -58,11 +65,14 @@ fn main() -> ExitCode {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    match arguments.next().as_deref() {
-        Some("logins") => {}
-        other => return Err(format!("`{}` is not a benchmark: there is `logins`", other.unwrap_or_default())),
-    }
-    let mut options = Options { sizes: Sizes::FULL, json: None, rows: Vec::new(), versions: Vec::new() };
+    let name = arguments.next().unwrap_or_default();
+    let Some((_, all_rows)) = BENCHMARKS.iter().find(|(benchmark, _)| *benchmark == name) else {
+        return Err(format!(
+            "`{name}` is not a benchmark: there are {}",
+            names(BENCHMARKS.iter().map(|(name, _)| *name))
+        ));
+    };
+    let mut options = Options { all_rows, sizes: Sizes::FULL, json: None, rows: Vec::new(), versions: Vec::new() };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("`{argument}` needs a value"));
         match argument.as_str() {
@@ -70,9 +80,11 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
             "--json" => options.json = Some(PathBuf::from(value()?)),
             "--row" => {
                 let row = value()?;
-                if !ROWS.iter().any(|(name, ..)| *name == row) {
-                    let names: Vec<_> = ROWS.iter().map(|(name, ..)| *name).collect();
-                    return Err(format!("`{row}` is not a row: there are {}", names.join(", ")));
+                if !all_rows.iter().any(|(name, ..)| *name == row) {
+                    return Err(format!(
+                        "`{row}` is not a row: there are {}",
+                        names(all_rows.iter().map(|(name, ..)| *name))
+                    ));
                 }
                 options.rows.push(row);
             }
@@ -83,8 +95,12 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
     Ok(options)
 }
 
-fn logins(options: &Options) -> Result<Report, String> {
-    let Options { sizes, rows, versions, .. } = options;
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn run(options: &Options) -> Result<Report, String> {
+    let Options { all_rows, sizes, rows, versions, .. } = options;
     if !plugin().is_file() {
         return Err(format!("{} is missing: cargo build --release --workspace", plugin().display()));
     }
@@ -99,7 +115,7 @@ fn logins(options: &Options) -> Result<Report, String> {
         install.engine = Engine::Unpacked;
     }
     let wanted: Vec<_> =
-        ROWS.iter().filter(|(name, ..)| rows.is_empty() || rows.iter().any(|row| row == name)).collect();
+        all_rows.iter().filter(|(name, ..)| rows.is_empty() || rows.iter().any(|row| row == name)).collect();
     allow_connections(sizes.connected * 6);
 
     let mut report = Report::default();

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Row;
 use crate::load::{Load, Next, Outcome, back_off};
 use crate::pair::{Noticed, Pair, milliseconds};
 use crate::peers::{Peer, Stage, connect, guards};
@@ -53,10 +54,8 @@ impl Sizes {
     };
 }
 
-pub(crate) type Row = fn(&Stage, &Sizes, &mut Report);
-
 /// In this order: the first storm needs brokers that remember nobody.
-pub(crate) const ROWS: &[(&str, &str, Row)] = &[
+pub(crate) const ROWS: &[Row] = &[
     ("first", "a crowd logs in for the first time", first_storm),
     ("again", "the crowd reconnects: logins that are remembered, and tokens", reconnect_storm),
     ("sighup", "SIGHUP with many connected", hang_up),
