@@ -431,7 +431,7 @@ fn oracle(stage: &Stage, sizes: &Sizes, report: &mut Report) {
             let start = Instant::now();
             refused += usize::from(client.connect(&connect(&user, &client_id)) == Ok((false, REFUSED_3)));
             let took = start.elapsed();
-            // Where a hash holds up the broker, half of the time is its own.
+            // A broker that checks passwords by itself may do so for a share of its time.
             if !stage.install.is_at_least("2.1") {
                 thread::sleep(took);
             }
