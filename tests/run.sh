@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . deploy/packages.sh
 
-parts=(lint unit exports oracle mock brokers demo)
+parts=(lint unit exports oracle mock brokers bench demo)
 declare -A about=(
     [lint]="formatting, clippy and rustdoc with warnings denied, shellcheck"
     [unit]="the engine, the command line and the plugin's own parts: tables, properties, files"
@@ -19,6 +19,7 @@ declare -A about=(
     [oracle]="libmosquitto's topic matcher against the engine's"
     [mock]="the library inside a C mock host, as 2.0 and as 2.1, also under valgrind"
     [brokers]="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
+    [bench]="that the benchmarks work, in tiny sizes: tests/bench.sh ... --smoke"
     [demo]="the reference deployment: deploy/demo.sh --check"
 )
 
@@ -116,6 +117,12 @@ part_brokers() {
     build
     try "prepare brokers" tests/brokers/prepare.sh
     try brokers cargo test --quiet --test brokers
+}
+
+part_bench() {
+    build
+    try "bench arithmetic" cargo test --quiet --test bench_stats
+    try "bench logins" tests/bench.sh logins --smoke
 }
 
 part_demo() {

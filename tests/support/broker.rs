@@ -84,6 +84,17 @@ impl Install {
         numbers(&self.version) >= numbers(version)
     }
 
+    /// Where the broker lies unpacked.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    /// What runs its programs there: its own loader, and the folder of its own libraries.
+    pub(crate) fn loader(&self) -> [String; 3] {
+        let libraries = glob(&self.root().join("usr/lib"), "-linux-gnu");
+        [glob(&self.root().join("usr/lib64"), "ld-linux"), "--library-path".to_owned(), libraries]
+    }
+
     /// The broker that all tests share which change neither its policy nor its settings.
     pub(crate) fn reference(&self) -> &Broker {
         self.reference.get_or_init(|| Broker::running(self, &Setup::policy(include_str!("../brokers/policy.toml"))))
@@ -116,7 +127,7 @@ impl Install {
     /// The command that runs the broker with these settings; its end of the container lives as long as the process.
     fn command(&self, name: &str, folder: &Path, setup: &Setup) -> Command {
         let mut broker: Vec<String> = Vec::new();
-        let root = if self.engine == Engine::Unpacked { self.folder.join("root") } else { PathBuf::new() };
+        let root = if self.engine == Engine::Unpacked { self.root() } else { PathBuf::new() };
         let path = |inside: &str| format!("{}{inside}", root.display());
         if setup.valgrind {
             let errors = ["--error-exitcode=99", "--errors-for-leak-kinds=none", "--child-silent-after-fork=yes"];
@@ -124,9 +135,7 @@ impl Install {
             broker.extend(errors.map(str::to_owned));
         }
         if self.engine == Engine::Unpacked {
-            let loader = glob(&root.join("usr/lib64"), "ld-linux");
-            let libraries = glob(&root.join("usr/lib"), "-linux-gnu");
-            broker.extend([loader, "--library-path".to_owned(), libraries]);
+            broker.extend(self.loader());
         }
         broker.extend([path("/usr/sbin/mosquitto"), "-c".to_owned(), format!("{}/mosquitto.conf", folder.display())]);
 
@@ -161,6 +170,7 @@ pub(crate) struct Setup {
     policy_mode: u32,
     valgrind: bool,
     files: Vec<(&'static str, String)>,
+    copies: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -171,7 +181,9 @@ impl Setup {
 
     /// A whole mosquitto.conf and no policy. `{port}`, `{port2}`, `{plugin}`, `{policy}` and `{folder}` are filled in.
     pub(crate) fn conf(conf: &str) -> Self {
-        Self { conf: conf.to_owned(), policy: None, policy_mode: 0o644, valgrind: false, files: Vec::new() }
+        let (conf, files, copies) = (conf.to_owned(), Vec::new(), Vec::new());
+        let setup = Self { conf, policy: None, policy_mode: 0o644, valgrind: false, files, copies };
+        setup.copy(LIBRARY, &plugin())
     }
 
     /// `{password}`, `{argon2id}` and `{slow}` stand for hashes of `PASSWORD`, `{token}` for that of `TOKEN`.
@@ -199,6 +211,12 @@ impl Setup {
     /// A file beside mosquitto.conf.
     pub(crate) fn file(mut self, name: &'static str, text: &str) -> Self {
         self.files.push((name, text.to_owned()));
+        self
+    }
+
+    /// A copy of a file beside mosquitto.conf, where the broker's user may read it.
+    pub(crate) fn copy(mut self, name: &'static str, from: &Path) -> Self {
+        self.copies.push((name, from.to_owned()));
         self
     }
 
@@ -259,8 +277,7 @@ impl Broker {
         // As root the broker gives its rights up; unpacked it has only this machine's users to become.
         let user = if install.engine == Engine::Unpacked && is_root() { "user nobody\n" } else { "" };
         let conf = format!("log_dest stderr\nlog_type all\n{user}{}", setup.conf);
-        let library = folder.join("libmqtt_acl.so");
-        fs::copy(plugin(), &library).expect("a copy of the plugin that the broker's user may read");
+        let library = folder.join(LIBRARY);
         let policy = folder.join("policy.toml");
         let fill = |text: &str| {
             text.replace("{port}", &port.to_string())
@@ -272,6 +289,11 @@ impl Broker {
         write(&folder.join("mosquitto.conf"), &fill(&conf));
         for (name, text) in &setup.files {
             write(&folder.join(name), &fill(&fill_policy(text)));
+        }
+        for (name, from) in &setup.copies {
+            let to = folder.join(name);
+            fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            set_mode(&to, 0o755);
         }
         if let Some(text) = &setup.policy {
             write(&policy, &fill_policy(text));
@@ -539,12 +561,15 @@ impl Log {
     }
 }
 
+/// The name of its copy.
+const LIBRARY: &str = "libmqtt_acl.so";
+
 /// The library under test.
 pub(crate) fn plugin() -> PathBuf {
     env::var_os("MQTT_ACL_SO").map_or_else(|| target().join("release/libmqtt_acl.so"), PathBuf::from)
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
