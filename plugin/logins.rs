@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! recall says None ──> guard ──> 2.1, MQTT 3: a worker checks, the client waits (pending)
-//!                        │       else, while the budget lasts: checked here and now
+//!                        │       else, without failures of late and while the budget lasts: checked here and now
 //!                        │       else: refused, and a worker checks it for when the client comes again
 //!                        └─────> too many failures: refused unchecked
 //! ```
@@ -187,10 +187,11 @@ impl Logins {
             // Turns are for the broker's loop.
             Route::Http => (&self.http_budget, false),
         };
-        if budget.allows(limits.share, is_suspect, ticks, now) {
+        // The broker waits for nobody who may be guessing.
+        if !is_suspect && budget.allows(limits.share, ticks, now) {
             let verdict = policy.verify(user, password);
             let end = Instant::now();
-            budget.spent(end - now, is_suspect, end);
+            budget.spent(end - now, end);
             return Check::Now(verdict);
         }
         let _ = self.workers.take(job(None));

@@ -1,8 +1,8 @@
 //! How much of the broker's time checking passwords may take where the broker has to wait for it.
 //!
-//! In each turn of the broker's loop at most one password is checked that takes long, so that everybody else is served in
-//! between. Beyond a first second, checking takes its share of the time and no more; logins of users or from addresses that failed of late
-//! have half of that, so that the other half is left to those that did not (S28).
+//! In each turn of the broker's loop at most one password is checked that takes long, and after two of them the broker has
+//! half of the time for everybody else: in one turn it reads but one packet of each client. Beyond a first second, checking
+//! takes its share of the time and no more.
 #![forbid(unsafe_code)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 /// What may be spent at once after a time of quiet: logins come in groups.
 const BURST: Duration = Duration::from_secs(1);
+/// How much of the time checks may take that follow each other, in percent, and what may be owed then. A check earns half of
+/// what it takes while it lasts, so after two that took alike all of one is owed.
+const SHARE_IN_A_ROW: u32 = 50;
+const IN_A_ROW: Duration = Duration::from_millis(10);
 /// What may be spent in one turn of the loop before another check begins: several quick ones, or one that takes long.
 const IN_A_TURN: Duration = Duration::from_millis(2);
 /// Where no TICK tells that a turn of the loop is over, this much time does.
@@ -20,9 +24,10 @@ pub(crate) struct Budget(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// What everybody spent, and what suspects did.
     all: Debt,
-    suspects: Debt,
+    /// What was spent just now, and by the last check.
+    row: Debt,
+    last: Duration,
     /// What was spent in this turn of the loop, and when the last check ended.
     turn: (Duration, Instant),
 }
@@ -37,29 +42,27 @@ struct Debt {
 impl Budget {
     pub(crate) fn new(now: Instant) -> Self {
         let none = || Debt { owed: Duration::ZERO, at: now };
-        Self(Mutex::new(State { all: none(), suspects: none(), turn: (Duration::ZERO, now) }))
+        Self(Mutex::new(State { all: none(), row: none(), last: Duration::ZERO, turn: (Duration::ZERO, now) }))
     }
 
     /// Whether a password may be checked now; `ticks` is whether [`Budget::turn`] tells when a turn is over.
-    pub(crate) fn allows(&self, share: u32, is_suspect: bool, ticks: bool, now: Instant) -> bool {
+    pub(crate) fn allows(&self, share: u32, ticks: bool, now: Instant) -> bool {
         let mut state = self.state();
         if !ticks && now.saturating_duration_since(state.turn.1) >= TURN {
             state.turn.0 = Duration::ZERO;
         }
         let turn = state.turn.0 < IN_A_TURN;
         let all = state.all.pay(share, now) < BURST;
-        let suspects = state.suspects.pay(share, now) < BURST;
-        turn && all && (suspects || !is_suspect)
+        let row = state.row.pay(SHARE_IN_A_ROW, now) < IN_A_ROW.max(state.last * 3 / 4);
+        turn && row && all
     }
 
     /// Notes what a check took.
-    pub(crate) fn spent(&self, took: Duration, is_suspect: bool, now: Instant) {
+    pub(crate) fn spent(&self, took: Duration, now: Instant) {
         let mut state = self.state();
         state.all.owed += took;
-        if is_suspect {
-            // Twice what it took, against the same burst and share: half of both.
-            state.suspects.owed += 2 * took;
-        }
+        state.row.owed += took;
+        state.last = took;
         state.turn = (state.turn.0 + took, now);
     }
 
@@ -89,40 +92,47 @@ mod tests {
 
     const HASH: Duration = Duration::from_millis(15);
 
-    /// How many of a storm of logins are checked in a minute, of `suspects` and others by turns, one at most each turn.
-    fn storm(share: u32, suspects: &[bool]) -> Vec<usize> {
-        let start = Instant::now();
-        let budget = Budget::new(start);
-        let mut now = start;
-        let mut checked = vec![0; suspects.len()];
-        while now < start + Duration::from_secs(60) {
-            for (is_suspect, checked) in suspects.iter().zip(&mut checked) {
-                if budget.allows(share, *is_suspect, true, now) {
+    #[test]
+    fn a_storm_takes_its_share_and_the_burst() {
+        for (share, expected) in [(25, 15.0 + 1.0), (50, 30.0 + 0.5)] {
+            let start = Instant::now();
+            let budget = Budget::new(start);
+            let mut now = start;
+            let mut taken = Duration::ZERO;
+            while now < start + Duration::from_secs(60) {
+                if budget.allows(share, true, now) {
                     now += HASH;
-                    budget.spent(HASH, *is_suspect, now);
-                    *checked += 1;
+                    taken += HASH;
+                    budget.spent(HASH, now);
                 }
                 budget.turn();
                 now += Duration::from_micros(100);
             }
-        }
-        checked
-    }
-
-    #[test]
-    fn a_storm_takes_its_share_and_the_burst() {
-        for (share, expected) in [(25, 15.0 + 1.0), (50, 30.0 + 1.0), (90, 54.0 + 1.0)] {
-            let taken = storm(share, &[false])[0] as f64 * HASH.as_secs_f64();
+            let taken = taken.as_secs_f64();
             assert!((taken - expected).abs() < 1.0, "{share} %: {taken} s of 60, not {expected}");
         }
     }
 
     #[test]
-    fn suspects_leave_half_to_the_others() {
-        let alone = storm(50, &[true])[0] as f64 * HASH.as_secs_f64();
-        assert!((alone - 15.5).abs() < 1.0, "{alone} s of 60");
-        let [suspects, others] = storm(50, &[true, false])[..] else { panic!() };
-        assert!(others * 10 >= suspects * 9 && suspects > 0, "{suspects} of suspects, {others} of others");
+    fn two_in_a_row_and_then_half_of_the_time() {
+        for hash in [HASH, 10 * HASH] {
+            let start = Instant::now();
+            let budget = Budget::new(start);
+            let mut now = start;
+            let mut begun = Vec::new();
+            while begun.len() < 5 {
+                if budget.allows(90, true, now) {
+                    begun.push(now - start);
+                    now += hash;
+                    budget.spent(hash, now);
+                }
+                budget.turn();
+                now += Duration::from_micros(100);
+            }
+            let gaps: Vec<_> =
+                begun.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() / hash.as_secs_f64()).collect();
+            assert!(gaps[0] < 1.1 && gaps[1] > 1.2 && (gaps[3] - 2.0).abs() < 0.1, "{gaps:?}");
+        }
     }
 
     #[test]
@@ -131,8 +141,8 @@ mod tests {
         let budget = Budget::new(now);
         let quick = Duration::from_micros(150);
         let checked = (0..100).take_while(|_| {
-            let allowed = budget.allows(25, false, true, now);
-            budget.spent(quick, false, now);
+            let allowed = budget.allows(25, true, now);
+            budget.spent(quick, now);
             allowed
         });
         assert_eq!(checked.count(), 14);
@@ -142,11 +152,11 @@ mod tests {
     fn one_in_a_turn() {
         let now = Instant::now();
         let budget = Budget::new(now);
-        assert!(budget.allows(25, false, true, now));
-        budget.spent(HASH, false, now);
-        assert!(!budget.allows(25, false, true, now + TURN), "the turn goes on until a TICK");
-        assert!(!budget.allows(25, false, false, now) && budget.allows(25, false, false, now + TURN));
+        assert!(budget.allows(25, true, now));
+        budget.spent(HASH, now);
+        assert!(!budget.allows(25, true, now + TURN), "the turn goes on until a TICK");
+        assert!(!budget.allows(25, false, now) && budget.allows(25, false, now + TURN));
         budget.turn();
-        assert!(budget.allows(25, false, true, now));
+        assert!(budget.allows(25, true, now));
     }
 }
