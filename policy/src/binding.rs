@@ -153,11 +153,22 @@ impl Pattern {
 
 /// What a user may be called without any `client_id`: its own name, and its name, `-` and more.
 pub(crate) fn is_own(id: &[u8], user: &[u8]) -> bool {
-    match id.strip_prefix(user) {
-        Some([]) => is_usable(user),
-        Some([b'-', more @ ..]) => !more.is_empty() && !more.contains(&b'/') && is_usable(user),
+    begins_with(id, user) && is_usable(user)
+}
+
+/// Whether the id is this name, or this name, `-` and more.
+pub(crate) fn begins_with(id: &[u8], name: &[u8]) -> bool {
+    match id.strip_prefix(name) {
+        Some([]) => true,
+        Some([b'-', more @ ..]) => !more.is_empty() && !more.contains(&b'/'),
         _ => false,
     }
+}
+
+/// Whether these patterns give every user the ids that it has without any.
+pub(crate) fn hold_own(patterns: &[Pattern]) -> bool {
+    let has = |wanted: &str| Pattern::parse(wanted).is_ok_and(|wanted| patterns.contains(&wanted));
+    has("%u") && has("%u-*")
 }
 
 /// The id of callers of Mosquitto 2.1's HTTP listener.

@@ -216,7 +216,8 @@ impl Compiler<'_> {
         }
         let credentials = passwords.iter().take(PASSWORDS).filter_map(|password| self.credential(password)).collect();
         self.user_places.insert(name.clone(), place);
-        self.policy.users.insert(name.into_bytes().into(), User { sets, credentials, disabled });
+        let own_ids = self.policy.has_own_ids(name.as_bytes(), &sets);
+        self.policy.users.insert(name.into_bytes().into(), User { sets, credentials, disabled, own_ids });
     }
 
     fn credential(&mut self, password: &Text) -> Option<Credential> {
@@ -327,6 +328,7 @@ impl Compiler<'_> {
         self.policy.sets.push(RuleSet {
             holder,
             tree,
+            holds_own_ids: client_ids.as_deref().is_some_and(binding::hold_own),
             client_ids,
             denied_client_ids: denied,
             overlap: table.overlap,

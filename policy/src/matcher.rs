@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
 use crate::decision::RuleId;
-use crate::template::{self, Names, Template};
+use crate::template::{self, Names, Template, is_usable};
 use crate::topic::{Level, is_reserved};
 
 /// What a rule says.
@@ -52,10 +52,14 @@ impl Ends {
 }
 
 /// How a node is reached from its parent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edge {
     Root,
-    Literal(Box<[u8]>),
+    /// By this text, a piece of the tree's.
+    Literal {
+        start: u32,
+        length: u32,
+    },
     Plus,
     User,
     Client,
@@ -72,16 +76,24 @@ struct Node {
     plus: NodeId,
     user: NodeId,
     client: NodeId,
-    /// The literal children are a list, for walks that take them all; a lookup by text goes through the table.
+    /// The literal children are a list; where it is long, a lookup by text goes through the table.
     first_literal: NodeId,
     next_literal: NodeId,
+    literals: u32,
     /// The kinds of rules that end here or below.
     kinds: u8,
     /// Rules that end with this level.
-    exact: Ends,
+    exact: EndsId,
     /// Rules that go on with `#` from here, which covers this level too.
-    rest: Ends,
+    rest: EndsId,
 }
+
+/// The index of the rules that end at one point. 0 is none.
+type EndsId = u32;
+const NOTHING: EndsId = 0;
+
+/// So many literal children are looked through one by one.
+const FEW: u32 = 4;
 
 impl Node {
     fn new(parent: NodeId, edge: Edge) -> Self {
@@ -93,9 +105,10 @@ impl Node {
             client: 0,
             first_literal: 0,
             next_literal: 0,
+            literals: 0,
             kinds: 0,
-            exact: Ends::default(),
-            rest: Ends::default(),
+            exact: NOTHING,
+            rest: NOTHING,
         }
     }
 
@@ -104,7 +117,7 @@ impl Node {
     }
 
     fn is_empty_level(&self) -> bool {
-        matches!(&self.edge, Edge::Literal(text) if text.is_empty())
+        matches!(self.edge, Edge::Literal { length: 0, .. })
     }
 }
 
@@ -112,6 +125,10 @@ impl Node {
 #[derive(Debug)]
 pub(crate) struct RuleTree {
     nodes: Vec<Node>,
+    /// What the literals' edges say, one after another.
+    text: Vec<u8>,
+    /// The first is nothing.
+    ends: Vec<Ends>,
     /// (parent, text of the level) to literal child.
     literals: HashTable<NodeId>,
     hasher: DefaultHashBuilder,
@@ -128,6 +145,8 @@ impl RuleTree {
     pub(crate) fn new() -> Self {
         Self {
             nodes: vec![Node::new(ROOT, Edge::Root)],
+            text: Vec::new(),
+            ends: vec![Ends::default()],
             literals: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -148,9 +167,17 @@ impl RuleTree {
                 }
             };
         }
-        if let Some(node) = self.node_mut(at) {
+        // A load reads at most 2^30 bytes, and each rule takes one.
+        let new = EndsId::try_from(self.ends.len()).unwrap_or(NOTHING);
+        if let Some(node) = self.nodes.get_mut(at as usize) {
             let ends = if rest { &mut node.rest } else { &mut node.exact };
-            ends.add(kind, rule);
+            if *ends == NOTHING {
+                *ends = new;
+                self.ends.push(Ends::default());
+            }
+            if let Some(ends) = self.ends.get_mut(*ends as usize) {
+                ends.add(kind, rule);
+            }
         }
         loop {
             let Some(node) = self.node_mut(at) else { return };
@@ -173,44 +200,43 @@ impl RuleTree {
         let denies = self.has(deny);
         let reserved = is_reserved(topic);
         let mut found = Found::default();
-        // Each entry is a node and where the level below it begins in the topic.
-        let mut stack: SmallVec<[(NodeId, usize); 16]> = SmallVec::new();
-        stack.push((ROOT, 0));
-        while let Some((id, start)) = stack.pop() {
-            let Some(node) = self.node(id).filter(|node| node.has(wanted)) else { continue };
-            let wild = !(reserved && id == ROOT);
-            let below = topic.get(start..);
-            if wild {
-                found.add(&node.rest, allow, deny);
-            }
-            if below.is_none() {
-                found.add(&node.exact, allow, deny);
-            }
-            if found.deny.is_some() || (found.allow.is_some() && !denies) {
-                return found;
-            }
-            let Some(below) = below else { continue };
-            let level = below.split(|b| *b == b'/').next().unwrap_or_default();
-            let next = start + level.len() + 1;
-            let mut follow = |child: NodeId| {
-                if child != 0 {
-                    stack.push((child, next));
+        // A node and where the level below it begins in the topic; and those to look at after it.
+        let (mut id, mut start) = (ROOT, 0);
+        let mut later: SmallVec<[(NodeId, usize); 16]> = SmallVec::new();
+        loop {
+            if let Some(node) = self.node(id).filter(|node| node.has(wanted)) {
+                let wild = !(reserved && id == ROOT);
+                if wild && node.rest != NOTHING {
+                    found.add(self.ends(node.rest), allow, deny);
                 }
-            };
-            if wild {
-                follow(node.plus);
+                let below = topic.get(start..);
+                if below.is_none() && node.exact != NOTHING {
+                    found.add(self.ends(node.exact), allow, deny);
+                }
+                if found.deny.is_some() || (found.allow.is_some() && !denies) {
+                    return found;
+                }
+                if let Some(below) = below {
+                    if wild && node.plus != 0 {
+                        later.push((node.plus, start + level(below).len() + 1));
+                    }
+                    if let Some(name) = names.user.filter(|name| node.user != 0 && begins_with(below, name)) {
+                        later.push((node.user, start + name.len() + 1));
+                    }
+                    if node.client != 0 && begins_with(below, names.client) && is_usable(names.client) {
+                        later.push((node.client, start + names.client.len() + 1));
+                    }
+                    if let Some((child, length)) = self.literal_at(node, id, below) {
+                        (id, start) = (child, start + length + 1);
+                        continue;
+                    }
+                }
             }
-            if node.user != 0 && names.user_is(level) {
-                follow(node.user);
-            }
-            if node.client != 0 && names.client_is(level) {
-                follow(node.client);
-            }
-            if node.first_literal != 0 {
-                follow(self.literal(id, level));
+            match later.pop() {
+                Some(next) => (id, start) = next,
+                None => return found,
             }
         }
-        found
     }
 
     /// Visits every rule of this kind that has a topic in common with the filter, looking at so many nodes at most.
@@ -233,7 +259,7 @@ impl RuleTree {
             if siblings && node.next_literal != 0 {
                 stack.push((node.next_literal, depth, true));
             }
-            let hidden = siblings && depth == 1 && matches!(&node.edge, Edge::Literal(text) if is_reserved(text));
+            let hidden = siblings && depth == 1 && self.label(node).is_some_and(is_reserved);
             if hidden || !node.has(wanted) {
                 continue;
             }
@@ -244,12 +270,12 @@ impl RuleTree {
             // Where all that the two have in common at this level is the empty topic, they have nothing there.
             let is_empty = depth == 1 && (node.is_empty_level() || filter.first() == Some(&Level::Literal(b"")));
             if !(reserved && id == ROOT || is_empty && level.is_none()) {
-                if let Some(rule) = node.rest.of(kind) {
+                if let Some(rule) = self.ends(node.rest).of(kind) {
                     visit(Meeting { rule, tree: self, node: id, rest: true, filter, names })?;
                 }
             }
             if id != ROOT && !is_empty && matches!(level, None | Some(Level::Rest)) {
-                if let Some(rule) = node.exact.of(kind) {
+                if let Some(rule) = self.ends(node.exact).of(kind) {
                     visit(Meeting { rule, tree: self, node: id, rest: false, filter, names })?;
                 }
             }
@@ -294,6 +320,36 @@ impl RuleTree {
         self.nodes.get_mut(id as usize)
     }
 
+    fn ends(&self, id: EndsId) -> &Ends {
+        static NONE: Ends = Ends([None; Kind::COUNT]);
+        self.ends.get(id as usize).unwrap_or(&NONE)
+    }
+
+    /// The text of a literal edge.
+    fn label(&self, node: &Node) -> Option<&[u8]> {
+        match node.edge {
+            Edge::Literal { start, length } => self.text.get(start as usize..)?.get(..length as usize),
+            _ => None,
+        }
+    }
+
+    /// The literal child that the topic goes on with, and the length of that level.
+    fn literal_at(&self, node: &Node, id: NodeId, below: &[u8]) -> Option<(NodeId, usize)> {
+        if node.literals > FEW {
+            let level = level(below);
+            return Some((self.literal(id, level), level.len())).filter(|(child, _)| *child != 0);
+        }
+        let mut child = node.first_literal;
+        while child != 0 {
+            let node = self.node(child)?;
+            if let Some(label) = self.label(node).filter(|label| begins_with(below, label)) {
+                return Some((child, label.len()));
+            }
+            child = node.next_literal;
+        }
+        None
+    }
+
     fn hash(&self, parent: NodeId, text: &[u8]) -> u64 {
         self.hasher.hash_one((parent, text))
     }
@@ -302,9 +358,7 @@ impl RuleTree {
     fn literal(&self, parent: NodeId, text: &[u8]) -> NodeId {
         self.literals
             .find(self.hash(parent, text), |id| {
-                self.node(*id).is_some_and(|node| {
-                    node.parent == parent && matches!(&node.edge, Edge::Literal(label) if **label == *text)
-                })
+                self.node(*id).is_some_and(|node| node.parent == parent && self.label(node) == Some(text))
             })
             .copied()
             .unwrap_or(0)
@@ -315,17 +369,25 @@ impl RuleTree {
         if known != 0 {
             return known;
         }
-        let new = self.push(parent, Edge::Literal(text.into()));
-        let next = self.node_mut(parent).map(|node| std::mem::replace(&mut node.first_literal, new));
+        // As in `push`, all of this fits.
+        let start = u32::try_from(self.text.len()).unwrap_or(0);
+        let length = u32::try_from(text.len()).unwrap_or(0);
+        self.text.extend_from_slice(text);
+        let new = self.push(parent, Edge::Literal { start, length });
+        let next = self.node_mut(parent).map(|node| {
+            node.literals += 1;
+            std::mem::replace(&mut node.first_literal, new)
+        });
         if let Some(node) = self.node_mut(new) {
             node.next_literal = next.unwrap_or(0);
         }
         let hash = self.hash(parent, text);
-        let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.literals.insert_unique(hash, new, |id| match nodes.get(*id as usize) {
-            Some(Node { parent, edge: Edge::Literal(text), .. }) => hasher.hash_one((*parent, &**text)),
-            _ => 0,
+        let mut literals = std::mem::take(&mut self.literals);
+        literals.insert_unique(hash, new, |id| match self.node(*id) {
+            Some(node) => self.hash(node.parent, self.label(node).unwrap_or_default()),
+            None => 0,
         });
+        self.literals = literals;
         new
     }
 
@@ -339,7 +401,7 @@ impl RuleTree {
         if known != 0 {
             return known;
         }
-        let new = self.push(parent, edge.clone());
+        let new = self.push(parent, edge);
         if let Some(node) = self.node_mut(parent) {
             match edge {
                 Edge::User => node.user = new,
@@ -375,7 +437,7 @@ impl<'m> Meeting<'m> {
         let mut path = Vec::new();
         let mut at = self.node;
         while let Some(node) = self.tree.node(at).filter(|_| at != ROOT) {
-            path.push(&node.edge);
+            path.push((node.edge, self.tree.label(node)));
             at = node.parent;
         }
         let depth = path.len();
@@ -383,8 +445,8 @@ impl<'m> Meeting<'m> {
             .into_iter()
             .rev()
             .enumerate()
-            .map(|(at, edge)| match edge {
-                Edge::Literal(text) => Level::Literal(text),
+            .map(|(at, (edge, label))| match edge {
+                Edge::Literal { .. } => Level::Literal(label.unwrap_or_default()),
                 Edge::User => Level::Literal(self.names.user.unwrap_or_default()),
                 Edge::Client => Level::Literal(self.names.client),
                 Edge::Plus | Edge::Root => match self.filter.get(at) {
@@ -415,6 +477,17 @@ impl Found {
     }
 }
 
+/// The first level of a topic.
+fn level(topic: &[u8]) -> &[u8] {
+    let end = topic.iter().position(|b| *b == b'/').unwrap_or(topic.len());
+    topic.get(..end).unwrap_or_default()
+}
+
+/// Whether this is the first level of a topic.
+fn begins_with(topic: &[u8], level: &[u8]) -> bool {
+    topic.strip_prefix(level).is_some_and(|after| matches!(after.first(), None | Some(b'/')))
+}
+
 /// Whether every topic of the filter is matched by some rule of this kind in some of the trees; if so, by which.
 ///
 /// There are more texts for a level than any policy names, so a `+` of the filter is matched by the rules exactly when a
@@ -430,9 +503,8 @@ pub(crate) fn cover<'t>(
     type Active<'t> = Vec<(&'t RuleTree, NodeId)>;
     let reserved = filter.first().is_some_and(|level| level.is_reserved());
     let mut active: Active<'t> = trees.filter(|tree| tree.has(kind)).map(|tree| (tree, ROOT)).collect();
-    let ends = |active: &Active<'t>, of: fn(&Node, Kind) -> Option<RuleId>| {
-        active.iter().find_map(|(tree, id)| tree.node(*id).and_then(|node| of(node, kind)))
-    };
+    let rest = |active: &Active<'t>| active.iter().find_map(|(tree, id)| tree.ends(tree.node(*id)?.rest).of(kind));
+    let exact = |active: &Active<'t>| active.iter().find_map(|(tree, id)| tree.ends(tree.node(*id)?.exact).of(kind));
     let plus = |active: &Active<'t>| -> Active<'t> {
         active
             .iter()
@@ -442,7 +514,7 @@ pub(crate) fn cover<'t>(
     for (depth, level) in filter.iter().enumerate() {
         let wild = !(reserved && depth == 0);
         if wild {
-            if let Some(rule) = ends(&active, |node, kind| node.rest.of(kind)) {
+            if let Some(rule) = rest(&active) {
                 return Some(rule);
             }
         }
@@ -466,10 +538,10 @@ pub(crate) fn cover<'t>(
                     active = plus(&active);
                 }
                 while !active.is_empty() {
-                    if let Some(rule) = ends(&active, |node, kind| node.rest.of(kind)) {
+                    if let Some(rule) = rest(&active) {
                         return Some(last.unwrap_or(rule));
                     }
-                    let here = ends(&active, |node, kind| node.exact.of(kind))?;
+                    let here = exact(&active)?;
                     last.get_or_insert(here);
                     active = plus(&active);
                 }
@@ -480,7 +552,7 @@ pub(crate) fn cover<'t>(
             return None;
         }
     }
-    ends(&active, |node, kind| node.rest.of(kind).or(node.exact.of(kind)))
+    rest(&active).or_else(|| exact(&active))
 }
 
 #[cfg(test)]
@@ -501,7 +573,7 @@ mod tests {
     }
 
     fn names() -> Names<'static> {
-        Names { user: Some(b"u1"), client: b"c1" }
+        Names::new(Some(b"u1"), b"c1")
     }
 
     fn covers(filters: &[&str], filter: &str) -> bool {

@@ -1,5 +1,6 @@
 //! A policy that was read, checked and compiled: immutable, and asked about every login and every message.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
@@ -7,7 +8,7 @@ use std::ops::ControlFlow;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::binding::{self, Pattern};
+use crate::binding::{self, AUTO, HTTP_API, Pattern};
 use crate::credential::Credential;
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::fingerprint::{Fingerprints, Remembered};
@@ -16,7 +17,7 @@ use crate::login::Identity;
 use crate::matcher::{self, Kind, RuleTree};
 use crate::problem::Place;
 use crate::scenario::Scenario;
-use crate::template::Names;
+use crate::template::{Names, is_usable};
 use crate::topic::{Level, Subscription};
 
 /// A policy in force, or about to be.
@@ -61,6 +62,8 @@ pub(crate) struct RuleSet {
     pub(crate) tree: RuleTree,
     /// `None` where it names no `client_id`.
     pub(crate) client_ids: Option<Vec<Pattern>>,
+    /// Whether these are, among others, the ids that a user has where nothing names any.
+    pub(crate) holds_own_ids: bool,
     pub(crate) denied_client_ids: Vec<Pattern>,
     pub(crate) overlap: bool,
     /// The groups of shared subscriptions; `None` for any.
@@ -83,6 +86,16 @@ pub(crate) struct User {
     /// The first is the current one; the others are being replaced.
     pub(crate) credentials: Box<[Credential]>,
     pub(crate) disabled: bool,
+    /// Whether the ids that begin with its name are its own and nothing takes them away: what most clients use, and so
+    /// decided before anything else.
+    pub(crate) own_ids: bool,
+}
+
+/// Who a client is to the policy.
+struct Standing<'p> {
+    sets: Cow<'p, [SetId]>,
+    /// `None` for anonymous clients, and for those that a `[[match]]` admits.
+    listed: Option<&'p User>,
 }
 
 /// A `[[match]]` block.
@@ -106,7 +119,7 @@ impl Policy {
         if action == Action::Unsubscribe {
             return Decision::Allow(Grant::Unsubscribe);
         }
-        let (sets, listed) = match self.standing(client) {
+        let Standing { sets, listed } = match self.standing(client) {
             Ok(standing) => standing,
             Err(refusal) => return Decision::Deny(refusal),
         };
@@ -114,10 +127,18 @@ impl Policy {
             let granted = path.starts_with(b"/api/") && self.each(&sets).any(|set| set.api);
             return if granted { Decision::Allow(Grant::Api) } else { Decision::Deny(Refusal::Api) };
         }
-        if let Err(refusal) = self.bound(client, &sets, listed) {
-            return Decision::Deny(refusal);
-        }
-        let names = Names { user: client.user, client: client.id };
+        let own_ids = listed.is_some_and(|user| user.own_ids);
+        let names = match client.user {
+            Some(name) if own_ids && binding::begins_with(client.id, name) => {
+                Names { user: Some(name), client: client.id }
+            }
+            _ => {
+                if let Err(refusal) = self.bound(client, &sets, listed.is_some()) {
+                    return Decision::Deny(refusal);
+                }
+                Names::new(client.user, client.id)
+            }
+        };
         let verdict = match action {
             Action::Connect | Action::Unsubscribe | Action::Api(_) => Ok(Grant::Admitted),
             Action::Publish(topic) => self.topic(&sets, topic, &names, Kind::AllowPublish, Kind::DenyPublish),
@@ -191,30 +212,39 @@ impl Policy {
         self.users.get(user).is_some_and(|user| !user.credentials.is_empty())
     }
 
-    /// The rule sets of a client, and whether its name is listed.
-    fn standing(&self, client: &Client<'_>) -> Result<(SetIds, bool), Refusal> {
-        let Some(user) = client.user else {
-            return self.anonymous.map(|set| (SetIds::from_slice(&[set]), false)).ok_or(Refusal::Anonymous);
+    fn standing(&self, client: &Client<'_>) -> Result<Standing<'_>, Refusal> {
+        let Some(name) = client.user else {
+            let set = self.anonymous.as_ref().ok_or(Refusal::Anonymous)?;
+            return Ok(Standing { sets: std::slice::from_ref(set).into(), listed: None });
         };
-        match self.users.get(user) {
+        match self.users.get(name) {
             Some(User { disabled: true, .. }) => Err(Refusal::Disabled),
-            Some(user) => Ok((user.sets.clone(), true)),
+            Some(user) => Ok(Standing { sets: user.sets.as_slice().into(), listed: Some(user) }),
             None => {
-                let mut sets = SetIds::new();
+                let mut sets = Vec::new();
                 let mut admitted = false;
-                for block in self.matches.iter().filter(|block| block.unlisted && block.fits(user)) {
+                for block in self.matches.iter().filter(|block| block.unlisted && block.fits(name)) {
                     admitted = true;
                     sets.extend(block.roles.iter().copied());
                 }
-                if admitted { Ok((sets, false)) } else { Err(Refusal::NotListed) }
+                if admitted { Ok(Standing { sets: sets.into(), listed: None }) } else { Err(Refusal::NotListed) }
             }
         }
+    }
+
+    /// Whether a listed user may have the ids that begin with its name, whatever else it may have.
+    pub(crate) fn has_own_ids(&self, name: &[u8], sets: &[SetId]) -> bool {
+        let is_named = self.each(sets).any(|set| set.client_ids.is_some());
+        // An id of these is the HTTP listener's, and the broker's own ids have a rule of their own.
+        let is_special = [HTTP_API, "http", AUTO].iter().any(|special| special.as_bytes() == name);
+        let is_limited = self.each(sets).any(|set| !set.denied_client_ids.is_empty() || !set.auto_id);
+        is_usable(name) && !is_special && !is_limited && (!is_named || self.each(sets).any(|set| set.holds_own_ids))
     }
 
     /// Whether the client id is one of the client's.
     fn bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
         let Client { user, id } = *client;
-        if id == binding::HTTP_API.as_bytes() {
+        if id == HTTP_API.as_bytes() {
             return Err(Refusal::ReservedClientId);
         }
         if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
@@ -343,8 +373,8 @@ impl Policy {
     }
 
     /// The rule sets of a client, for the texts that explain a decision.
-    pub(crate) fn sets_of(&self, client: &Client<'_>) -> SetIds {
-        self.standing(client).map(|(sets, _)| sets).unwrap_or_default()
+    pub(crate) fn sets_of(&self, client: &Client<'_>) -> Vec<SetId> {
+        self.standing(client).map(|standing| standing.sets.into_owned()).unwrap_or_default()
     }
 }
 

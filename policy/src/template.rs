@@ -106,14 +106,20 @@ pub(crate) fn is_usable(name: &[u8]) -> bool {
 /// The names that a client brings along, which `%u` and `%c` stand for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
+    /// The user name, if `%u` can stand for it.
     pub(crate) user: Option<&'a [u8]>,
+    /// The client id, whatever it holds.
     pub(crate) client: &'a [u8],
 }
 
 impl<'a> Names<'a> {
+    pub(crate) fn new(user: Option<&'a [u8]>, client: &'a [u8]) -> Self {
+        Self { user: user.filter(|name| is_usable(name)), client }
+    }
+
     /// Whether `%u` fits this level.
     pub(crate) fn user_is(&self, level: &[u8]) -> bool {
-        self.user.is_some_and(|name| name == level && is_usable(name))
+        self.user == Some(level)
     }
 
     /// Whether `%c` fits this level.
@@ -123,7 +129,7 @@ impl<'a> Names<'a> {
 
     /// The level that `%u` stands for.
     pub(crate) fn user_level(&self) -> Option<&'a [u8]> {
-        self.user.filter(|name| is_usable(name))
+        self.user
     }
 
     /// The level that `%c` stands for.
