@@ -180,7 +180,10 @@ impl Logins {
                     pending().supersede(Some(id), client);
                     return Check::Refused(Hold::Busy);
                 }
-                self.state().began.push_back((now, id.into(), ticket));
+                let mut state = self.state();
+                state.began.push_back((now, id.into(), ticket));
+                // Whoever goes away and comes again gains nothing by it.
+                state.rests_until(id, now + GIVE_UP);
                 return Check::Later;
             }
             Route::Now { ticks } => (&self.budget, ticks),
@@ -237,9 +240,7 @@ impl Logins {
     pub(crate) fn rest(&self, id: &[u8], since: Instant) {
         let now = Instant::now();
         let until = (since + REST).max(now + REST_FACTOR * (now - since));
-        let mut state = self.state();
-        state.resting.retain(|_, until| *until > now);
-        state.resting.insert(id.into(), until);
+        self.state().rests_until(id, until);
     }
 
     fn rests(&self, id: &[u8], now: Instant) -> bool {
@@ -249,5 +250,17 @@ impl Logins {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing is called while it is held that could leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn rests_until(&mut self, id: &[u8], until: Instant) {
+        /// So many are known before those are forgotten that have rested.
+        const MANY: usize = 4096;
+        if self.resting.len() >= MANY {
+            let now = Instant::now();
+            self.resting.retain(|_, until| *until > now);
+        }
+        self.resting.insert(id.into(), until);
     }
 }

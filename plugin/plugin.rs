@@ -239,11 +239,11 @@ impl fmt::Display for Who<'_> {
 /// Test builds panic here on purpose.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::panic, reason = "the tests want one")]
-fn inject_fault(texts: &[&[u8]]) {
+pub(crate) fn inject_fault(texts: &[&[u8]]) {
     if texts.contains(&&b"panic!"[..]) {
         panic!("injected");
     }
 }
 
 #[cfg(not(feature = "fault-injection"))]
-fn inject_fault(_: &[&[u8]]) {}
+pub(crate) fn inject_fault(_: &[&[u8]]) {}

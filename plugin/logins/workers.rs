@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::guard::{Excess, Guard, Origin, Standing};
 use super::pending::Ticket;
+use crate::plugin::inject_fault;
 use crate::threads::{self, Waker};
 
 /// A login is answered within this time, or refused. Clients give up after much more.
@@ -211,6 +212,7 @@ impl Shared {
         if let Standing::Refused(excess) = self.guard.judge(job.policy.limits(), &job.user, job.origin) {
             return Finding::Guarded(excess);
         }
+        inject_fault(&[&job.user]);
         let start = Instant::now();
         let verdict = job.policy.verify(&job.user, &job.password);
         let mut queue = self.queue();

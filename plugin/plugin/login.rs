@@ -70,7 +70,9 @@ impl Plugin {
 
     /// How a login can be answered whose password takes time to check.
     fn route(&self, event: &BasicAuth<'_>, http: bool, policy: &Policy) -> Route {
-        let can_wait = self.broker.is_2_1() && !event.is_mqtt_5 && !self.in_pass.load(Ordering::Relaxed);
+        // Without a TICK nobody would be answered, and a pass before the first one is not known for a pass.
+        let answers = self.broker.is_2_1() && self.tickless.ticks();
+        let can_wait = answers && !event.is_mqtt_5 && !self.in_pass.load(Ordering::Relaxed);
         if http {
             Route::Http
         } else if can_wait && policy.limits().delayed {
@@ -99,6 +101,7 @@ impl Plugin {
         }
         for (id, ticket) in self.logins.overdue() {
             if logins::pending().end(&id, ticket) {
+                self.note_hold(Hold::OutOfTime, &Client { id: Some(&id), username: None, address: None });
                 self.broker.complete_basic_auth(&id, Answer::AUTH);
             }
         }
