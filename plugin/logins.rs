@@ -25,7 +25,7 @@ use mqtt_acl_policy::{Limits, Policy, Verdict};
 use zeroize::Zeroizing;
 
 use crate::event::Client;
-use crate::threads::Waker;
+use crate::threads::{self, Waker};
 
 use budget::Budget;
 use guard::{Excess, Guard, Of, Origin, Standing};
@@ -91,16 +91,16 @@ pub(crate) enum Hold {
     Guarded(Excess),
     /// There is too much to check. Try again later.
     Busy,
-    /// This client id waited just now.
-    Resting,
+    /// The user or the address failed often of late, so the broker itself does not check it.
+    Suspect,
     /// It did not get its turn in time.
     OutOfTime,
 }
 
 impl Hold {
-    /// Whether the client should try again.
+    /// Whether the client is told to try again, which tells nobody anything about the password.
     pub(crate) fn is_busy(self) -> bool {
-        !matches!(self, Self::Guarded(_))
+        matches!(self, Self::Busy)
     }
 }
 
@@ -114,8 +114,9 @@ impl fmt::Display for Hold {
                 "too many wrong passwords from this address, its passwords are not checked for a while"
             }
             Self::Busy => "too many passwords to check just now, this one is checked for when the client comes again",
-            Self::Resting => {
-                "a password was checked under this client id just now, this one is checked for when the client comes again"
+            Self::Suspect => {
+                "too many wrong passwords of late for this user or from this address, this one is checked for when the client \
+                 comes again"
             }
             Self::OutOfTime => "the password could not be checked in time",
         })
@@ -170,7 +171,7 @@ impl Logins {
             Route::Later(_) if self.rests(id, now) && is_suspect => {
                 // Where there is no room either, the client is as busy as it was.
                 let _ = self.workers.take(job(None));
-                return Check::Refused(Hold::Resting);
+                return Check::Refused(Hold::Suspect);
             }
             // Somebody mistyped, or two clients share an id: the broker waits for once.
             Route::Later(_) if self.rests(id, now) => (&self.budget, true),
@@ -192,13 +193,13 @@ impl Logins {
         };
         // The broker waits for nobody who may be guessing.
         if !is_suspect && budget.allows(limits.share, ticks, now) {
+            let start = threads::processor_time();
             let verdict = policy.verify(user, password);
-            let end = Instant::now();
-            budget.spent(end - now, end);
+            budget.spent(threads::processor_time().saturating_sub(start), Instant::now());
             return Check::Now(verdict);
         }
         let _ = self.workers.take(job(None));
-        Check::Refused(Hold::Busy)
+        Check::Refused(if is_suspect { Hold::Suspect } else { Hold::Busy })
     }
 
     /// Takes a job back to be checked by another policy.

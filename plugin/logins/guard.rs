@@ -17,10 +17,6 @@ use mqtt_acl_policy::Limits;
 const SETS: usize = 1 << 14;
 const WAYS: usize = 4;
 
-/// People mistype: so many failures of a user at an address, or of a user or an address in all, make nobody suspect.
-const FEW: u64 = 3;
-const FEW_TOGETHER: u64 = 10;
-
 /// Counts failures.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -123,13 +119,15 @@ impl Guard {
             }
         }
         let is_suspect = [
-            (Key::UserAt(user, origin), limits.user_failures, FEW),
-            (Key::At(origin), limits.address_failures, FEW_TOGETHER),
-            (Key::User(user), limits.address_failures, FEW_TOGETHER),
+            (Key::UserAt(user, origin), limits.user_failures, 2),
+            (Key::At(origin), limits.address_failures, 4),
+            (Key::User(user), limits.address_failures, 4),
         ]
         .into_iter()
-        .any(|(key, most, few)| {
-            counters.find(self.hash(&key)).is_some_and(|counter| counter.failures(limits, most, now) > few)
+        .any(|(key, most, part)| {
+            // People mistype: half of what one may fail, or a quarter of what all together may, makes nobody suspect.
+            let failures = counters.find(self.hash(&key)).map_or(0, |counter| counter.failures(limits, most, now));
+            failures > u64::from(most / part)
         });
         if is_suspect { Standing::Suspect } else { Standing::Clean }
     }
@@ -283,7 +281,7 @@ mod tests {
     #[test]
     fn many_failures_of_a_user_or_from_an_address_make_suspect_what_is_not_refused() {
         let (guard, limits) = (Guard::default(), limits(5, 100));
-        for number in 0..20 {
+        for number in 0..30 {
             guard.failed(&limits, b"a", at(&format!("192.0.2.{number}")));
             guard.failed(&limits, format!("user{number}").as_bytes(), at("2001:db8::1"));
         }
