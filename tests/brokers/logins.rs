@@ -282,7 +282,8 @@ fn too_many_at_once_are_told_to_come_again(install: &Install) {
         let mut clients: Vec<_> =
             (0..100).map(|number| begin(broker, &connect(V311, &format!("u{number}"), PASSWORD))).collect();
         let late = |n| Connect::new(V5, format!("u{n}-late")).username(format!("u{n}")).password(PASSWORD);
-        let late: Vec<_> = (0..10).map(|n| broker.try_client(&late(n)).1).collect();
+        let mut late: Vec<_> = (0..10).map(|n| begin(broker, &late(n))).collect();
+        let late: Vec<_> = late.iter_mut().map(Client::connack).collect();
         assert!(late.contains(&Ok((false, SERVER_BUSY))), "{late:?}");
         let answers: Vec<_> = clients.iter_mut().map(|client| client.connack().expect("an answer").1).collect();
         let refused = answers.iter().filter(|code| **code == REFUSED_3).count();
