@@ -5,18 +5,21 @@ passed=0
 failed=0
 skipped=0
 
-# expect TEXT COMMAND...: counts whether the command succeeds, and prints what it said where it does not.
+# expect TEXT COMMAND...: counts whether the command succeeds, and prints what it said where it does not. The command runs in
+# this shell, and may change it.
 expect() {
     local text=$1 said
+    said=$(mktemp)
     shift
-    if said=$("$@" 2>&1); then
+    if "$@" >"$said" 2>&1; then
         passed=$((passed + 1))
         echo "ok      $text"
     else
         failed=$((failed + 1))
         echo "FAILED  $text"
-        sed 's/^/        /' <<<"$said" | tail -n 40
+        tail -n 40 "$said" | sed 's/^/        /'
     fi
+    rm -f "$said"
 }
 
 # skip TEXT REASON

@@ -3,6 +3,7 @@
 #   installed.sh PACKAGE NEWER_PACKAGE
 # EMULATOR is what runs the broker and mqtt-acl, where they are for another processor.
 set -euo pipefail
+# shellcheck source=tests/deploy/expect.sh
 . "$(dirname "$0")/expect.sh"
 package=$1
 newer=$2
@@ -15,12 +16,13 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 mqtt_acl() { "${emulator[@]}" /usr/bin/mqtt-acl "$@"; }
 
-is_up() { (exec 4<>"/dev/tcp/127.0.0.1/${1:-1883}") 2>/dev/null; }
+is_up() { (exec 4<>/dev/tcp/127.0.0.1/1883) 2>/dev/null; }
 
-# start [CONF]: as the service does, and waits until the broker listens.
-start() {
+# start: as the service does, and waits until the broker listens.
+start() { start_with /etc/mosquitto/mosquitto.conf; }
+start_with() { # CONF
     install -d -o mosquitto /run/mosquitto
-    "${emulator[@]}" /usr/sbin/mosquitto -c "${1:-/etc/mosquitto/mosquitto.conf}" >/tmp/broker.out 2>&1 &
+    "${emulator[@]}" /usr/sbin/mosquitto -c "$1" >/tmp/broker.out 2>&1 &
     broker=$!
     for _ in {1..200}; do
         ! is_up || return 0
@@ -32,7 +34,8 @@ start() {
     return 1
 }
 stop() {
-    kill "$broker" && wait "$broker" || true
+    kill "$broker"
+    wait "$broker" || true
 }
 restart() { stop && start; }
 is_running() { kill -0 "$broker"; }
@@ -87,7 +90,6 @@ mapped() { grep -E "mqtt_acl\.so$1\$" "/proc/$broker/maps"; }
 echo "-- a broker that knows nothing of the plugin"
 printf '%s\n' 'listener 1883 127.0.0.1' 'allow_anonymous true' >"$conf"
 start
-before=$broker
 expect "it serves everybody" nobody
 expect "the package is installed beside it" apt install "$package"
 expect "all files are as packed" dpkg --verify mqtt-acl
@@ -102,12 +104,19 @@ no_policy() { [[ -z $(find /etc/mosquitto/mqtt-acl -type f) && -d /etc/mosquitto
 expect "there is a place for a policy, and no policy" no_policy
 
 echo "-- the broker's unit"
-verified() { systemd-analyze verify --man=no mosquitto.service 2>&1 | { ! grep -F "$1"; }; }
+# verified FILE: systemd reads the broker's unit, and has nothing to say of that file.
+verified() {
+    local said
+    said=$(systemd-analyze verify --man=no mosquitto.service 2>&1) || true
+    echo "$said"
+    [[ $said != *"$1"* ]]
+}
 unverified() {
-    local drop_in=/usr/lib/systemd/system/mosquitto.service.d/wrong.conf
+    local drop_in=/usr/lib/systemd/system/mosquitto.service.d/wrong.conf status=0
     printf '[Service]\nLimitCore=0\n' >"$drop_in"
-    ! verified wrong.conf || { rm "$drop_in"; return 1; }
+    ! verified wrong.conf || status=1
     rm "$drop_in"
+    return "$status"
 }
 if command -v systemd-analyze >/dev/null; then
     expect "systemd reads what the package adds" verified mqtt-acl.conf
@@ -140,7 +149,6 @@ expect "the broker has the package's library" mapped ''
 echo "-- an upgrade"
 client sub -V 5 -u mqttservice -P "$service" -t 'dt/demo/#' -C 1 -W 60 >/tmp/received 2>&1 &
 subscriber=$!
-before=$broker
 for _ in {1..100}; do
     ! said_in_log 'Sending SUBACK to' >/dev/null || break
     sleep 0.05
@@ -192,7 +200,7 @@ plugin_opt_policy_file /etc/mosquitto/mqtt-acl/policy.toml
 END
 chmod 644 /tmp/listeners.conf
 stop
-expect "the broker starts" start /tmp/listeners.conf
+expect "the broker starts" start_with /tmp/listeners.conf
 expect "a device is refused" device_is_refused
 expect "on the other listener, too" refused -p 1884 -u dev00001 -P "$token" -t dt/demo/1/dev00001/x
 expect "so is a client without a name" refused -p 1884 -t dt/demo/1/dev00001/x
