@@ -107,14 +107,13 @@ life() {
 
 need_to_build
 echo "-- the package"
-made=
 expect "build.sh makes it" build amd64
 made=$(build amd64 | tail -n1)
 echo "        ${made##*/}"
 another_checkout "$work/another checkout"
 same() {
     local again
-    again=$(cd "$work/another checkout" && umask 077 && TZ=Pacific/Auckland build amd64 | tail -n1) && cmp "$made" "$again"
+    again=$(unset CARGO_TARGET_DIR && cd "$work/another checkout" && umask 077 && TZ=Pacific/Auckland build amd64 | tail -n1) && cmp "$made" "$again"
 }
 expect "another checkout, elsewhere, makes the same bytes" same
 unpacked "$made" "$work/unpacked"
@@ -130,20 +129,48 @@ else
     skip lintian "it cannot be installed here"
 fi
 
-newer() { (cd "$work/another checkout" && raise && build amd64 >"$work/newer") }
+newer() { (unset CARGO_TARGET_DIR && cd "$work/another checkout" && raise && build amd64 >"$work/newer") }
 expect "a newer version is made" newer
 newer=$(tail -n1 "$work/newer")
 
-if need_containers; then
-    for suite in bookworm trixie forky; do
-        if [[ $suite == bookworm || ${FULL:-} ]]; then
-            echo "== $suite"
-            counted life "$suite" "$made" "$newer"
-        else
-            skip "the package in $suite" "tests/run.sh --full does it"
-        fi
-    done
+if ! need_containers; then
+    skip "the package beside a broker, the container image" "podman cannot be installed here"
+    closing
+    exit
+fi
+for suite in bookworm trixie forky; do
+    if [[ $suite == bookworm || ${FULL:-} ]]; then
+        echo "== $suite"
+        counted life "$suite" "$made" "$newer"
+    else
+        skip "the package in $suite" "tests/run.sh --full does it"
+    fi
+done
+counted tests/deploy/container.sh "$made"
+
+if [[ ${FULL:-} ]]; then
+    echo "== arm64, emulated"
+    expect "build.sh makes the package" build arm64
+    made=$(build arm64 | tail -n1)
+    unpacked "$made" "$work/arm64"
+    expect "its programs are for this architecture" is_for "$work/arm64" AArch64
+    expect "they run with glibc 2.28" old_glibc "$work/arm64"
+    expect "they name no folder of this machine" tells_no_path "$work/arm64"
+    expect "the SBOM is CycloneDX, and lists what is linked" lists_everything "$made.cdx.json" aarch64-unknown-linux-gnu
+    newer_arm64() {
+        (
+            unset CARGO_TARGET_DIR
+            cd "$work/another checkout"
+            # Debian's Rust and its crates are not what is tested.
+            ln -s "$base/package/elsewhere" target/package/elsewhere
+            build arm64
+        ) >"$work/newer"
+    }
+    expect "a newer version is made" newer_arm64
+    counted life trixie "$made" "$(tail -n1 "$work/newer")" arm64
+    counted tests/deploy/musl.sh
 else
-    skip "the package beside a broker" "no podman here"
+    skip "the package for arm64" "tests/run.sh --full does it"
+    skip "the library for Alpine" "tests/run.sh --full does it"
 fi
 closing
