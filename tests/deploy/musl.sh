@@ -11,28 +11,29 @@ cd "$(dirname "$0")/../.."
 work=$(mktemp -d /var/tmp/mqtt-acl-musl-test.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
-base=$(realpath "${CARGO_TARGET_DIR:-target}")
-broker=$base/musl-broker
-made=$base/$$.musl
-trap 'rm -rf "$work" "$made"' EXIT
+broker=$(realpath "${CARGO_TARGET_DIR:-target}")/musl-broker
+made=$work/made
 
-# The broker with all that is optional left out. Its source's only slip without TLS is a label that nothing uses then.
+# The broker with all that is optional left out. Without TLS its source has one slip: a check of settings that do not
+# exist then.
 prepared() {
     image=$(debian_image musl trixie "$(dpkg --print-architecture)" musl-tools make gcc libc6-dev dpkg-dev ca-certificates \
         mosquitto-clients) || return 1
     [[ ! -x $broker/mosquitto ]] || return 0
     mkdir -p "$broker"
     container --rm --network=host --volume="$broker:/broker" "$image" sh -euc '
-        sed "s/^deb /deb-src /" /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2>/dev/null >/etc/apt/sources.list.d/source.list
+        cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | sed "s/^deb /deb-src /" >/tmp/source.list
+        mv /tmp/source.list /etc/apt/sources.list.d/
         apt-get -qq update
         cd /tmp
         apt-get -qq -o APT::Sandbox::User=root source mosquitto
         cd mosquitto-*/
+        sed -i "/Check for missing TLS cafile/,/^}/{s/.*Check for missing TLS cafile/#ifdef WITH_TLS\n&/; s/^.return MOSQ_ERR_SUCCESS/#endif\n&/}" src/conf.c
         make -s -C src CC=musl-gcc WITH_TLS=no WITH_TLS_PSK=no WITH_CJSON=no WITH_SYSTEMD=no WITH_WRAP=no WITH_WEBSOCKETS=no \
             WITH_EC=no WITH_DOCS=no WITH_DLT=no WITH_STATIC_LIBRARIES=no mosquitto
         cp src/mosquitto /broker/'
 }
-package() { deploy/package/build.sh musl 2>&3 >"$made" && tar -xzf "$(tail -n1 "$made")" -C "$work"; }
+package() { deploy/package/build.sh musl >"$made" && tar -xzf "$(tail -n1 "$made")" -C "$work"; }
 needs_musl_alone() {
     local needs
     needs=$(objdump -p "$1" | awk '/NEEDED/ { print $2 }')
@@ -43,7 +44,8 @@ needs_musl_alone() {
 echo "-- musl"
 expect "build.sh makes the package" package
 expect "the library needs nothing but the C library" needs_musl_alone "$work/usr/lib/mqtt_acl.so"
-expect "nor does mqtt-acl" needs_musl_alone "$work/usr/bin/mqtt-acl"
+needs_nothing() { objdump -p "$1" >"$work/headers" && ! grep NEEDED "$work/headers"; }
+expect "mqtt-acl needs not even that" needs_nothing "$work/usr/bin/mqtt-acl"
 expect "Mosquitto is built with musl" prepared
 expect "it needs nothing else, either" needs_musl_alone "$broker/mosquitto"
 if [[ $failed == 0 ]]; then

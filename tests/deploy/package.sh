@@ -17,8 +17,8 @@ chmod 755 "$work"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
-# build KIND: its package's path; what the build says is shown.
-build() { deploy/package/build.sh "$1" 2>&3; }
+# build KIND: its package's path, on the last line.
+build() { deploy/package/build.sh "$1"; }
 
 # another_checkout FOLDER: the same sources in another place, with nothing built.
 another_checkout() {
@@ -66,7 +66,7 @@ old_glibc() {
 is_for() {
     local file
     while read -r file; do
-        readelf -h "$file" | grep "Machine: *$2" || return 1
+        readelf -h "$file" | grep "Machine:.*$2" || return 1
     done < <(programs "$1")
 }
 
@@ -87,7 +87,7 @@ END
     local listed linked
     listed=$(grep -oE '"bom-ref": "pkg:cargo/[^"]+' "$1" | sed 's|.*/||' | sort)
     linked=$(cargo tree --locked --workspace --target "$2" --edges normal,no-proc-macro --prefix none --format '{p}' |
-        sed -E 's/^(\S+) v(\S+).*/\1@\2/' | sort -u)
+        sed -nE 's/^(\S+) v(\S+).*/\1@\2/p' | sort -u)
     diff <(echo "$linked") <(echo "$listed")
 }
 
