@@ -81,6 +81,7 @@ part_lint() {
     if cargo clippy --version >/dev/null 2>&1; then
         try clippy cargo clippy --workspace --all-targets --quiet -- -D warnings
         try "clippy with fault injection" cargo clippy --quiet --features fault-injection -- -D warnings
+        try "clippy with pages" cargo clippy -p mqtt-acl-cli --quiet --features pages -- -D warnings
     else
         skip clippy "this toolchain has no clippy (rustup component add clippy)"
     fi

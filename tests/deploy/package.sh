@@ -95,7 +95,7 @@ END
 life() {
     local image emulator=
     if [[ ${4:-} ]]; then
-        image=$(debian_image "$4" "$1" "amd64,$4" qemu-user "mosquitto:$4" mosquitto-clients) || return 1
+        image=$(debian_image "$4" "$1" "amd64,$4" qemu-user "mosquitto:$4" mosquitto-clients systemd) || return 1
         emulator=qemu-aarch64
     else
         image=$(debian_image host "$1" "$(dpkg --print-architecture)" mosquitto mosquitto-clients systemd) || return 1
