@@ -48,10 +48,10 @@ param(
     [string] $ShutdownEmail = $env:DEPLOY_SHUTDOWN_EMAIL ?? '',
 
     # Whether the machine has a public IPv4 address beside the IPv6 one.
-    [bool] $AddPublicIpv4 = ($env:DEPLOY_ADD_PUBLIC_IPV4 ?? 'true') -notin @('false', '0', 'no'),
+    [bool] $AddPublicIpv4 = (($env:DEPLOY_ADD_PUBLIC_IPV4 ?? 'true') -notin @('false', '0', 'no')),
 
     # Opens port 1883, without TLS, to all: whoever is on the way reads the passwords.
-    [switch] $AllowInsecure = ($env:DEPLOY_ALLOW_INSECURE ?? 'false') -in @('true', '1', 'yes'),
+    [switch] $AllowInsecure = (($env:DEPLOY_ALLOW_INSECURE ?? 'false') -in @('true', '1', 'yes')),
 
     # The addresses that may use SSH, as prefixes: 203.0.113.7/32, 2001:db8::/64; '*' for all. Empty: nobody.
     [string[]] $SshSourcePrefix = @("$env:DEPLOY_SSH_SOURCE_PREFIX" -split '[ ,]+' -ne ''),
@@ -75,7 +75,7 @@ param(
     [string] $MosquittoSource = $env:DEPLOY_MOSQUITTO_SOURCE ?? 'distribution',
 
     # Gives each user a random secret of its own; with -MqttPassword, each but mqttuser.
-    [switch] $UniqueSecrets = ($env:DEPLOY_UNIQUE_SECRETS ?? 'false') -in @('true', '1', 'yes'),
+    [switch] $UniqueSecrets = (($env:DEPLOY_UNIQUE_SECRETS ?? 'false') -in @('true', '1', 'yes')),
 
     # The file that the random secrets are written to, for your eyes only. Left out: HOSTNAME.secrets in the current folder.
     [string] $SecretsFile = $env:DEPLOY_SECRETS_FILE ?? ''

@@ -1,0 +1,1071 @@
+#!/usr/bin/env python3
+"""Runs the PowerShell that the deployment's scripts are written in, where there is no PowerShell.
+
+usage: powershell.py SCRIPT.ps1 [-Name value | -Switch | -Switch:$false | value]...
+
+A reading of the language, and not the thing itself: of PowerShell 7.4 it knows the constructs, commands and .NET calls that
+the scripts use, on Linux, and stops with `unsupported` at everything else, so that what it lets pass was understood. The
+syntax comes from a PowerShell grammar. COVERAGE names a file that gets the place of each Invoke-Az that ran.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+import tree_sitter
+import tree_sitter_pwsh
+
+PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_pwsh.language()))
+
+
+class Unsupported(Exception):
+    """Something that this reading of PowerShell does not know."""
+
+
+class Failure(Exception):
+    """What `throw`, and a cmdlet that fails, raise."""
+
+
+class Return(Exception):
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+
+class Table:
+    """A hash table, or an object made of JSON: keys in order, found without regard to case."""
+
+    def __init__(self, items=()):
+        self.items = {}
+        for key, value in items:
+            self[key] = value
+
+    def __getitem__(self, key):
+        return self.items.get(str(key).lower(), (key, None))[1]
+
+    def __setitem__(self, key, value):
+        folded = str(key).lower()
+        self.items[folded] = (self.items.get(folded, (key,))[0], value)
+
+    def __contains__(self, key):
+        return str(key).lower() in self.items
+
+    def keys(self):
+        return [key for key, _ in self.items.values()]
+
+
+class Secure:
+    """A SecureString."""
+
+    def __init__(self, plain):
+        self.plain = plain
+
+    def __str__(self):
+        return "System.Security.SecureString"
+
+
+class Block:
+    """A script block."""
+
+    def __init__(self, node):
+        self.node = node
+
+
+class Native:
+    """A .NET object: its members by lower-case name."""
+
+    def __init__(self, **members):
+        self.members = members
+
+
+class Type(str):
+    """A type literal's name, in lower case."""
+
+
+NOTHING = object()  # what a call without a value gives, unlike $null
+
+
+def as_list(value):
+    if value is None or value is NOTHING:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def as_value(values):
+    """What a pipeline's output is when it is assigned."""
+    return None if not values else values[0] if len(values) == 1 else values
+
+
+def as_text(value):
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list):
+        return " ".join(as_text(each) for each in value)
+    if isinstance(value, (str, int, Secure)):
+        return str(value)
+    raise Unsupported(f"the text of {value!r}")
+
+
+def is_true(value):
+    if isinstance(value, list):
+        return bool(value) and (len(value) > 1 or is_true(value[0]))
+    return value not in (None, False, 0, "")
+
+
+def equal(left, right, exact=False):
+    """-eq between single values: the right side takes the type of the left."""
+    if left is None or right is None:
+        return left is right
+    if isinstance(left, bool):
+        return left == is_true(right)
+    if isinstance(left, int):
+        return left == convert("int", right)
+    if isinstance(left, str):
+        right = as_text(right)
+        return left == right if exact else left.lower() == right.lower()
+    raise Unsupported(f"comparison of {left!r}")
+
+
+def convert(kind, value):
+    """A value as a parameter or cast of that type takes it."""
+    if kind in ("object", None):
+        return value
+    if kind == "string":
+        return as_text(value)
+    if kind == "int":
+        try:
+            return int(as_text(value) or 0)
+        except ValueError:
+            raise Failure(f'Cannot convert value "{as_text(value)}" to type "System.Int32".') from None
+    if kind == "bool":
+        if isinstance(value, str):
+            raise Failure('Cannot convert value "System.String" to type "System.Boolean".')
+        return is_true(value)
+    if kind == "switch":
+        return is_true(value)
+    if kind == "string[]":
+        return [as_text(each) for each in as_list(value)]
+    if kind == "byte[]":
+        return bytes(value) if isinstance(value, (bytes, list)) else bad(f"bytes of {value!r}")
+    if kind == "hashtable" and isinstance(value, Table):
+        return value
+    if kind == "scriptblock" and isinstance(value, Block):
+        return value
+    raise Unsupported(f"conversion of {value!r} to {kind}")
+
+
+def bad(what):
+    raise Unsupported(what)
+
+
+def regex(pattern):
+    if re.search(r"\\[pPGkK]|\(\?[^:]", pattern):
+        raise Unsupported(f"regular expression {pattern}")
+    return pattern.replace(r"\z", r"\Z")
+
+
+def wildcard(pattern):
+    if "[" in pattern or "`" in pattern:
+        raise Unsupported(f"wildcard {pattern}")
+    return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") + r"\Z"
+
+
+def from_json(value):
+    if isinstance(value, dict):
+        return Table((key, from_json(each)) for key, each in value.items())
+    return [from_json(each) for each in value] if isinstance(value, list) else value
+
+
+# .NET, as far as the scripts use it.
+
+def tcp_client():
+    state = {}
+
+    def connect(host, port):
+        def wait(milliseconds):
+            try:
+                state["socket"] = socket.create_connection((host, port), milliseconds / 1000)
+            except TimeoutError:
+                return False
+            except OSError as error:
+                raise Failure(f'Exception calling "Wait" with "1" argument(s): "{error}"') from None
+            return True
+
+        return Native(wait=wait)
+
+    def dispose():
+        if "socket" in state:
+            state["socket"].close()
+        return NOTHING
+
+    return Native(connectasync=connect, getstream=lambda: Native(state=state), dispose=dispose)
+
+
+def ssl_stream(stream):
+    state = stream.members["state"]
+
+    def authenticate(host):
+        try:
+            state["socket"] = ssl.create_default_context().wrap_socket(state["socket"], server_hostname=host)
+        except OSError as error:
+            raise Failure(f'Exception calling "AuthenticateAsClient" with "1" argument(s): "{error}"') from None
+        return NOTHING
+
+    return Native(authenticateasclient=authenticate, dispose=lambda: NOTHING)
+
+
+def temporary_file():
+    handle, path = tempfile.mkstemp(prefix="tmp", suffix=".tmp")
+    os.close(handle)
+    return path
+
+
+def set_unix_file_mode(path, mode):
+    bits = {"userread": 0o400, "userwrite": 0o200}
+    os.chmod(path, sum(bits[name.strip().lower()] for name in mode.split(",")))
+    return NOTHING
+
+
+def pbkdf2(password, salt, iterations, prf, size):
+    return hashlib.pbkdf2_hmac(prf, password, salt, iterations, size)
+
+
+UTF8 = Native(getbytes=lambda text: text.encode(), getbytecount=lambda text: len(text.encode()))
+ASCII = Native(getbytes=lambda text: text.encode("ascii"))
+STATIC = {
+    "text.encoding": {"utf8": UTF8, "ascii": ASCII},
+    "convert": {"tobase64string": lambda data: base64.b64encode(data).decode()},
+    "security.cryptography.randomnumbergenerator": {"getbytes": secrets.token_bytes},
+    "security.cryptography.sha256": {"hashdata": lambda data: hashlib.sha256(data).digest()},
+    "security.cryptography.hashalgorithmname": {"sha512": "sha512"},
+    "security.cryptography.rfc2898derivebytes": {"pbkdf2": pbkdf2},
+    "io.path": {"gettempfilename": temporary_file},
+    "io.file": {"setunixfilemode": set_unix_file_mode},
+    "net.sockets.tcpclient": {"new": tcp_client},
+    "net.security.sslstream": {"new": ssl_stream},
+}
+
+
+def number_text(number, pattern=None):
+    if pattern is None:
+        return str(number)
+    return str(number).zfill(len(pattern)) if set(pattern) == {"0"} else bad(f"format {pattern}")
+
+
+METHODS = {
+    str: {
+        "tolowerinvariant": str.lower,
+        "trimend": lambda text, what=None: text.rstrip(what),
+        "replace": str.replace,
+        "substring": lambda text, start, size=None: text[start:] if size is None else text[start:start + size],
+        "startswith": str.startswith,
+    },
+    int: {"tostring": number_text},
+}
+
+
+class Function:
+    """The parameters and the body of a function or a script."""
+
+    def __init__(self, name, node):
+        self.name = name
+        self.body = node
+        self.parameters = []  # (name, type, mandatory, position, default)
+        self.attributes = {}
+        blocks = [each for each in node.named_children if each.type == "param_block"]
+        if not blocks:
+            return
+        for attribute in find(node if node.type == "script_block" else blocks[0], "attribute", "script_parameter"):
+            self.read_attribute(attribute)
+        for parameter in find(blocks[0], "script_parameter"):
+            self.read_parameter(parameter)
+        # The grammar takes some parameters for a part of the default before them; such a script must be written otherwise.
+        written = len(re.findall(r"(?m)^\s*(?:\[[^\n]*\]\s*)?\$\w+\s*(?:=|,|$)", text_of(blocks[0])))
+        if written != len(self.parameters):
+            raise Unsupported(f"{name}: {written} parameters are written, and {len(self.parameters)} were read")
+
+    def read_attribute(self, attribute):
+        if text_of(attribute).startswith("[CmdletBinding"):
+            for name, value in re.findall(r"(\w+)(?:\s*=\s*'(\w+)')?", text_of(attribute)[15:]):
+                self.attributes[name.lower()] = value or True
+
+    def read_parameter(self, node):
+        kind, mandatory, position, default = None, False, None, None
+        for part in node.named_children:
+            if part.type in ("attribute", "attribute_list"):
+                for word in find(part, "attribute") or [part]:
+                    text = text_of(word)
+                    if re.fullmatch(r"\[\w+(\[\])?\]", text):  # the grammar takes the type for an attribute
+                        kind = text[1:-1].lower()
+                        continue
+                    if not re.fullmatch(r"\[Parameter\((Mandatory|Position = \d+)\)\]", text):
+                        raise Unsupported(f"attribute {text}")
+                    mandatory |= "Mandatory" in text
+                    place = re.search(r"Position = (\d+)", text)
+                    position = int(place[1]) if place else position
+                for word in find(part, "type_literal"):
+                    kind = text_of(word)[1:-1].lower()
+            elif part.type == "type_literal":
+                kind = text_of(part)[1:-1].lower()
+            elif part.type == "variable":
+                name = text_of(part)[1:]
+            elif part.type == "script_parameter_default":
+                default = part.named_children[-1]
+            elif part.type != "comment":
+                raise Unsupported(f"{part.type} in a parameter")
+        self.parameters.append((name, kind, mandatory, position, default))
+
+    @property
+    def is_advanced(self):
+        return bool(self.attributes) or any(mandatory for _, _, mandatory, _, _ in self.parameters)
+
+
+def text_of(node):
+    return node.text.decode()
+
+
+def find(node, kind, without=None):
+    """The outermost nodes of that kind in the node, leaving out what is in nodes of kind `without`."""
+    found = []
+    for child in node.children:
+        if child.type == kind:
+            found.append(child)
+        elif child.type != without:
+            found += find(child, kind, without)
+    return found
+
+
+class Shell:
+    """Runs scripts. Variables are looked up through the scopes of the callers, as PowerShell does."""
+
+    def __init__(self):
+        self.scopes = [{
+            "null": None, "true": True, "false": False, "home": os.environ.get("HOME", ""), "iswindows": False,
+            "verbosepreference": "SilentlyContinue", "whatifpreference": False, "confirmpreference": "High",
+            "erroractionpreference": "Continue", "psnativecommanduseerroractionpreference": False, "lastexitcode": 0,
+        }]
+        self.functions = {}
+
+    # Variables.
+
+    def get(self, name):
+        name = name.lower()
+        if name.startswith("env:"):
+            return os.environ.get(name[4:].upper())
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        return None
+
+    def set(self, name, value):
+        if name.lower() in ("null", "env") or ":" in name:
+            if name.lower() != "null":
+                raise Unsupported(f"assignment to ${name}")
+            return
+        self.scopes[-1][name.lower()] = value
+
+    # Scripts, functions and blocks.
+
+    def load(self, path):
+        with open(path, "rb") as file:
+            root = PARSER.parse(file.read()).root_node
+        if root.has_error:
+            raise Failure(f"{path}: syntax error")
+        return root
+
+    def run_script(self, path, named, positional):
+        """`& path`: in a scope of its own."""
+        root = self.load(path)
+        function = Function(os.path.basename(path), root)
+        return self.call(function, named, positional, {"psscriptroot": os.path.dirname(os.path.abspath(path))})
+
+    def call(self, function, named, positional, variables=None):
+        scope = dict(variables or {})
+        self.scopes.append(scope)
+        try:
+            self.bind(function, named, positional, scope)
+            return self.block(function.body)
+        except Return as result:
+            return result.values
+        finally:
+            self.scopes.pop()
+
+    def bind(self, function, named, positional, scope):
+        if not function.parameters and not function.is_advanced:
+            if named:
+                raise Unsupported(f"{function.name}: named arguments without parameters")
+            scope["args"] = list(positional)
+            return
+        given = {}
+        known = {name.lower(): kind for name, kind, *_ in function.parameters}
+        for name, value in named.items():
+            if name in known:
+                given[name] = value
+            elif name == "verbose" and function.is_advanced:
+                scope["verbosepreference"] = "Continue"
+            elif name == "whatif" and "supportsshouldprocess" in function.attributes:
+                scope["whatifpreference"] = is_true(value)
+            elif name == "confirm" and "supportsshouldprocess" in function.attributes:
+                scope["confirmpreference"] = "Low" if is_true(value) else "None"
+            else:
+                raise Failure(f"A parameter cannot be found that matches parameter name '{name}'.")
+        places = [each for each in function.parameters if each[3] is not None] or \
+            [each for each in function.parameters if each[1] != "switch"]
+        free = [name.lower() for name, *_ in places if name.lower() not in given]
+        for value in positional:
+            if not free:
+                raise Failure(f"A positional parameter cannot be found that accepts argument '{as_text(value)}'.")
+            given[free.pop(0)] = value
+        for name, kind, mandatory, _, default in function.parameters:
+            value = given.get(name.lower())
+            if name.lower() in given:
+                value = convert(kind, value)
+                if mandatory and (value in (None, "", []) or (isinstance(value, list) and "" in value)):
+                    raise Failure(f"Cannot bind argument to parameter '{name}' because it is null or empty.")
+            elif mandatory:
+                raise Failure(f"Cannot process command because of one or more missing mandatory parameters: {name}.")
+            else:
+                value = convert(kind, self.value(default) if default is not None else None)
+            scope[name.lower()] = value
+        if function.is_advanced:
+            scope["pscmdlet"] = Native(shouldprocess=lambda *words: self.should_process(function, *words))
+
+    def should_process(self, function, target, action):
+        if "supportsshouldprocess" not in function.attributes:
+            raise Unsupported(f"ShouldProcess in {function.name}, which does not declare it")
+        if self.get("whatifpreference"):
+            print(f'What if: Performing the operation "{action}" on target "{target}".')
+            return False
+        ranks = ["None", "Low", "Medium", "High"]
+        impact = function.attributes.get("confirmimpact", "Medium")
+        preference = self.get("confirmpreference")
+        if preference != "None" and ranks.index(impact) >= ranks.index(preference):
+            raise Failure("PowerShell is in NonInteractive mode. Read and Prompt functionality is not available.")
+        return True
+
+    def block(self, node):
+        """Runs the statements in the node and collects what they put out."""
+        output = []
+        for child in node.named_children:
+            if child.type == "statement_list":
+                output += self.block(child)
+            elif child.type not in ("comment", "param_block", "attribute_list", "attribute", "empty_statement"):
+                try:
+                    output += as_list(self.evaluate(child))
+                except Return as result:
+                    raise Return(output + result.values) from None
+        return output
+
+    def run_block(self, block):
+        """A script block in the current scope, as ForEach-Object runs it."""
+        inner = block.node
+        while len(inner.named_children) == 1 and inner.named_children[0].type in ("script_block", "script_block_body"):
+            inner = inner.named_children[0]
+        return self.block(inner)
+
+    # Expressions and statements, by the type of their node.
+
+    def evaluate(self, node):
+        handler = getattr(self, "on_" + node.type, None)
+        if handler:
+            return handler(node)
+        if node.child_count == 1:
+            return self.evaluate(node.children[0])
+        raise Unsupported(f"line {node.start_point[0] + 1}: {node.type}: {text_of(node)[:80]}")
+
+    def value(self, node):
+        """One value: what a call without a value gives is $null here."""
+        value = self.evaluate(node)
+        return None if value is NOTHING else value
+
+    def on_variable(self, node):
+        return self.get(text_of(node)[1:])
+
+    def on_braced_variable(self, node):
+        return self.get(text_of(node)[2:-1])
+
+    def on_verbatim_string_characters(self, node):
+        return text_of(node)[1:-1].replace("''", "'")
+
+    def on_decimal_integer_literal(self, node):
+        return int(text_of(node))
+
+    def on_generic_token(self, node):
+        return text_of(node)
+
+    def on_command_parameter(self, node):
+        return text_of(node)
+
+    def on_expandable_string_literal(self, node):
+        source, start = node.text, node.start_byte
+        pieces, at = [], 1
+        for child in node.children:
+            if child.type in ("variable", "braced_variable", "sub_expression"):
+                pieces.append(self.unescape(source[at:child.start_byte - start].decode()))
+                pieces.append(as_text(self.value(child)))
+                at = child.end_byte - start
+        return "".join(pieces) + self.unescape(source[at:-1].decode())
+
+    @staticmethod
+    def unescape(text):
+        def character(match):
+            return {"n": "\n", "r": "\r", "`": "`", "$": "$", '"': '"'}.get(match[1]) or bad(f"escape `{match[1]}")
+
+        if re.search(r"(?<!`)\$[\w{(]", text):
+            raise Unsupported(f"text {text}")
+        return re.sub(r"`(.)", character, text).replace('""', '"')
+
+    def on_sub_expression(self, node):
+        return as_value(self.block(node))
+
+    def on_parenthesized_expression(self, node):
+        return as_value(as_list(self.evaluate(node.named_children[0]))) \
+            if node.named_children[0].type in ("command", "pipeline_chain") else self.evaluate(node.named_children[0])
+
+    def on_array_expression(self, node):
+        return self.block(node)
+
+    def on_array_literal_expression(self, node):
+        return [self.value(child) for child in node.named_children]
+
+    on_argument_expression_list = on_array_literal_expression
+
+    def on_script_block_expression(self, node):
+        return Block(node)
+
+    def on_hash_literal_expression(self, node):
+        table = Table()
+        for entry in find(node, "hash_entry"):
+            key, *_, value = entry.named_children
+            table[text_of(key).strip("'\"")] = as_value(as_list(self.value(value))) \
+                if value.type in ("pipeline", "command") else self.value(value)
+        return table
+
+    def on_cast_expression(self, node):
+        kind, value = node.named_children
+        kind = text_of(kind)[1:-1].lower()
+        if kind == "io.unixfilemode":
+            return self.value(value)
+        if kind == "ordered":
+            return self.value(value)
+        return convert(kind, self.value(value))
+
+    def on_type_literal(self, node):
+        return Type(text_of(node)[1:-1].lower())
+
+    def on_ternary_expression(self, node):
+        condition, yes, no = node.named_children
+        return self.value(yes if is_true(self.value(condition)) else no)
+
+    def on_null_coalesce_expression(self, node):
+        left = self.value(node.named_children[0])
+        return left if left is not None else self.value(node.named_children[1])
+
+    def on_logical_expression(self, node):
+        left, operator, right = node.children
+        left = is_true(self.value(left))
+        operator = text_of(operator).lower()
+        if operator == "-and":
+            return left and is_true(self.value(right))
+        if operator == "-or":
+            return left or is_true(self.value(right))
+        raise Unsupported(operator)
+
+    def on_expression_with_unary_operator(self, node):
+        operator, operand = node.children
+        if text_of(operator).lower() in ("-not", "!"):
+            return not is_true(self.value(operand))
+        if text_of(operator) == "-":
+            return -self.value(operand)
+        raise Unsupported(text_of(operator))
+
+    def on_additive_expression(self, node):
+        left, operator, right = self.value(node.children[0]), text_of(node.children[1]), self.value(node.children[2])
+        if operator != "+":
+            raise Unsupported(operator)
+        if isinstance(left, str):
+            return left + as_text(right)
+        if isinstance(left, int) and isinstance(right, int):
+            return left + right
+        raise Unsupported(f"{left!r} + {right!r}")
+
+    on_additive_argument_expression = on_additive_expression
+
+    def on_range_expression(self, node):
+        first, last = (self.value(each) for each in node.named_children)
+        return list(range(first, last + 1))
+
+    def on_comparison_expression(self, node):
+        left, operator, right = node.children
+        left, operator = self.value(left), text_of(operator).lower()
+        if operator == "-is":
+            return self.is_a(left, self.value(right))
+        right = self.value(right)
+        if operator in ("-in", "-notin"):
+            return any(equal(each, left) for each in as_list(right)) == (operator == "-in")
+        if operator == "-join":
+            return as_text(right).join(as_text(each) for each in as_list(left))
+        if operator == "-replace":
+            pattern, replacement = right if isinstance(right, list) else (right, "")
+            if "$" in replacement:
+                raise Unsupported(f"-replace with {replacement}")
+            return re.sub(regex(pattern), lambda _: replacement, as_text(left), flags=re.I)
+        if operator == "-split":
+            return [piece for each in as_list(left) for piece in re.split(regex(right), as_text(each), flags=re.I)]
+        if isinstance(left, list):
+            return [each for each in left if self.compare(each, operator, right)]
+        return self.compare(left, operator, right)
+
+    @staticmethod
+    def is_a(value, kind):
+        if kind == "securestring":
+            return isinstance(value, Secure)
+        raise Unsupported(f"-is [{kind}]")
+
+    def compare(self, left, operator, right):
+        if operator == "-eq":
+            return equal(left, right)
+        if operator == "-ne":
+            return not equal(left, right)
+        if operator in ("-lt", "-le", "-gt", "-ge") and isinstance(left, int):
+            right = convert("int", right)
+            return {"-lt": left < right, "-le": left <= right, "-gt": left > right, "-ge": left >= right}[operator]
+        if operator in ("-like", "-notlike"):
+            return bool(re.match(wildcard(right), as_text(left), re.I | re.S)) == (operator == "-like")
+        if operator in ("-match", "-notmatch", "-cnotmatch"):
+            found = re.search(regex(right), as_text(left), 0 if operator.startswith("-c") else re.I)
+            if found:
+                self.set("matches", [found[0]])
+            return bool(found) == (operator == "-match")
+        raise Unsupported(operator)
+
+    def on_member_access(self, node):
+        owner, access, member = node.children
+        owner, name = self.value(owner), text_of(member).lower()
+        if text_of(access) == "::":
+            return STATIC.get(owner, {}).get(name) or bad(f"[{owner}]::{name}")
+        return self.member(owner, name)
+
+    def member(self, owner, name):
+        if isinstance(owner, Table):
+            if name in owner:
+                return owner[name]
+            return owner.keys() if name == "keys" else None
+        if name in ("count", "length") and isinstance(owner, (list, str)):
+            return len(owner)
+        if isinstance(owner, list):
+            return as_value([value for each in owner for value in as_list(self.member(each, name))])
+        if owner is None:
+            return None
+        if isinstance(owner, Native) and name in owner.members:
+            return owner.members[name]
+        raise Unsupported(f"member {name} of {owner!r}")
+
+    def on_element_access(self, node):
+        owner, index = (self.value(each) for each in node.named_children)
+        if isinstance(owner, Table):
+            return owner[index]
+        if isinstance(owner, (list, bytes)) and isinstance(index, list):
+            return [owner[each] for each in index]
+        if isinstance(owner, list):
+            return owner[index] if -len(owner) <= index < len(owner) else None
+        raise Unsupported(f"element of {owner!r}")
+
+    def on_invocation_expression(self, node):
+        owner, access, method, arguments = node.children
+        owner, name = self.value(owner), text_of(method).lower()
+        values = []
+        for child in arguments.named_children:
+            listed = child
+            while listed.child_count == 1:
+                listed = listed.children[0]
+            if listed.type in ("argument_expression_list", "array_literal_expression"):
+                values += [self.value(each) for each in listed.named_children]
+            else:
+                values.append(self.value(child))
+        if text_of(access) == "::":
+            call = STATIC.get(owner, {}).get(name)
+        elif isinstance(owner, Native):
+            call = owner.members.get(name)
+        else:
+            call = METHODS.get(type(owner), {}).get(name)
+            values.insert(0, owner)
+        if not callable(call):
+            raise Unsupported(f"line {node.start_point[0] + 1}: method {name} of {owner!r}")
+        return call(*values)
+
+    def on_assignment_expression(self, node):
+        target, operator, source = node.children[0], node.children[1], node.children[-1]
+        if text_of(operator) != "=":
+            raise Unsupported(text_of(operator))
+        value = self.value(source)
+        statement = source
+        while statement.child_count == 1:
+            statement = statement.children[0]
+        if statement.type in ("command", "pipeline_chain", "foreach_statement", "if_statement"):
+            value = as_value(as_list(value))
+        while target.child_count == 1:
+            target = target.children[0]
+        if target.type == "variable":
+            self.set(text_of(target)[1:], value)
+        elif target.type == "element_access":
+            owner, index = (self.value(each) for each in target.named_children)
+            owner[index] = value
+        else:
+            raise Unsupported(f"assignment to {target.type}")
+        return NOTHING
+
+    def on_post_increment_expression(self, node):
+        name = text_of(node.children[0])[1:]
+        self.set(name, self.get(name) + 1)
+        return NOTHING
+
+    def on_statement_block(self, node):
+        return self.block(node)
+
+    def on_if_statement(self, node):
+        condition, body, *rest = (each for each in node.named_children if each.type != "comment")
+        if is_true(self.value(condition)):
+            return self.block(body)
+        for clause in self.clauses(rest):
+            if clause.type == "else_clause":
+                return self.block(clause.named_children[-1])
+            if is_true(self.value(clause.named_children[0])):
+                return self.block(clause.named_children[-1])
+        return []
+
+    def clauses(self, nodes):
+        for node in nodes:
+            if node.type in ("else_clause", "elseif_clause"):
+                yield node
+            else:
+                yield from self.clauses(node.named_children)
+
+    def on_foreach_statement(self, node):
+        variable, values, body = (each for each in node.named_children if each.type != "comment")
+        output = []
+        for value in as_list(self.value(values)):
+            self.set(text_of(variable)[1:], value)
+            output += self.block(body)
+        return output
+
+    def on_for_statement(self, node):
+        start, condition, step, body = (each for each in node.named_children if each.type != "comment")
+        output = []
+        self.evaluate(start)
+        while is_true(self.value(condition)):
+            output += self.block(body)
+            self.evaluate(step)
+        return output
+
+    def on_try_statement(self, node):
+        parts = {each.type: each for each in node.named_children}
+        try:
+            try:
+                return self.block(parts["statement_block"])
+            except Failure as failure:
+                if "catch_clause" not in parts:
+                    raise
+                self.set("_", Native(exception=Native(message=str(failure))))
+                return self.block(parts["catch_clause"].named_children[-1])
+        finally:
+            if "finally_clause" in parts:
+                self.block(parts["finally_clause"].named_children[-1])
+
+    def on_flow_control_statement(self, node):
+        word, *rest = node.children
+        value = self.value(rest[0]) if rest else NOTHING
+        if word.type == "throw":
+            raise Failure(as_text(value))
+        if word.type == "return":
+            raise Return(as_list(value))
+        raise Unsupported(word.type)
+
+    def on_requires_statement(self, node):
+        if not re.fullmatch(r"#requires -Version 7\.[0-4]", text_of(node)):
+            raise Unsupported(text_of(node))
+        return NOTHING
+
+    def on_function_statement(self, node):
+        name = text_of(node.child_by_field_name("name") or find(node, "function_name")[0])
+        self.functions[name.lower()] = Function(name, find(node, "script_block")[0])
+        return NOTHING
+
+    # Commands.
+
+    def on_pipeline_chain(self, node):
+        values = None
+        for child in node.children:
+            if text_of(child) == "|" and not child.is_named:
+                continue
+            while child.type != "command" and child.child_count == 1 and child.type != "command_name":
+                child = child.children[0]
+            if child.type in ("command", "command_name"):
+                values = as_list(self.command(child, values))
+            else:
+                values = as_list(self.value(child))
+        return values
+
+    def on_command(self, node):
+        return self.command(node, None)
+
+    def on_command_name(self, node):
+        return self.command(node, None)
+
+    def command(self, node, piped):
+        """Runs a cmdlet, a function, a script or a program."""
+        first = node.children[0] if node.type == "command" else node
+        parts = [each for group in node.children[1:] for each in
+                 (group.children if group.type == "command_elements" else [group])] if node.type == "command" else []
+        parts = [each for each in parts if each.type not in ("command_argument_sep", "comment")]
+        if first.type == "command_invocation_operator":
+            target = self.value(parts.pop(0))
+            if text_of(first) == ".":
+                # Dot-sourced: in the scope of the caller, but for the place of the script.
+                return self.dot_source(target)
+            if isinstance(target, Block):
+                self.scopes.append({})
+                try:
+                    return self.run_block(target)
+                except Return as result:
+                    return result.values
+                finally:
+                    self.scopes.pop()
+            if isinstance(target, str) and target.endswith(".ps1"):
+                return self.run_script(target, *self.arguments(parts))
+            raise Unsupported(f"& {target!r}")
+        name = text_of(first)
+        folded = name.lower()
+        if folded in self.functions:
+            function = self.functions[folded]
+            if folded == "invoke-az" and os.environ.get("COVERAGE"):
+                with open(os.environ["COVERAGE"], "a", encoding="utf-8") as file:
+                    file.write(f"{text_of(node)[:60]!r} {first.start_point[0] + 1}\n")
+            if function.parameters or function.is_advanced:
+                return self.call(function, *self.arguments(parts, function))
+            return self.call(function, {}, self.words(parts))
+        cmdlet = getattr(self, "run_" + folded.replace("-", "_"), None)
+        if cmdlet:
+            return cmdlet(piped, *self.arguments(parts))
+        if folded in ("az", "ssh", "scp"):
+            return self.program(folded, [as_text(each) for word in self.words(parts) for each in as_list(word)])
+        raise Unsupported(f"line {first.start_point[0] + 1}: command {name}")
+
+    def dot_source(self, path):
+        saved = self.scopes[-1].get("psscriptroot")
+        self.scopes[-1]["psscriptroot"] = os.path.dirname(os.path.abspath(path))
+        try:
+            return self.block(self.load(path))
+        finally:
+            self.scopes[-1]["psscriptroot"] = saved
+
+    def words(self, parts):
+        """Arguments as a program gets them, `-x` included, `@array` spread out."""
+        words = []
+        for part in parts:
+            text = text_of(part)
+            if re.fullmatch(r"@\w+", text):
+                words += as_list(self.get(text[1:]))
+            else:
+                words.append(text if text.startswith("-") else self.value(part))
+        return words
+
+    def arguments(self, parts, function=None):
+        """Arguments as a cmdlet gets them: named, and positional."""
+        switches = {"raw", "force", "nonewline", "completed", "asplaintext", "valueonly", "verbose", "whatif", "confirm"}
+        if function:
+            switches |= {name.lower() for name, kind, *_ in function.parameters if kind == "switch"}
+        named, positional, at = {}, [], 0
+        while at < len(parts):
+            text = text_of(parts[at])
+            if parts[at].type == "command_parameter":
+                name, colon, given = text[1:].partition(":")
+                name = name.lower()
+                if colon:
+                    raise Unsupported(text + given)
+                # `-Switch` alone, or `-Name value`; asplaintext is a switch of both its cmdlets.
+                if name in switches:
+                    named[name] = True
+                else:
+                    at += 1
+                    values = []
+                    while True:
+                        values.append(self.value(parts[at]))
+                        if at + 1 < len(parts) and text_of(parts[at + 1]) == ",":
+                            at += 2
+                        else:
+                            break
+                    named[name] = values if len(values) > 1 else values[0]
+            else:
+                positional.append(self.value(parts[at]))
+            at += 1
+        return named, positional
+
+    def program(self, name, words):
+        if self.get("psnativecommanduseerroractionpreference"):
+            raise Unsupported("$PSNativeCommandUseErrorActionPreference")
+        sys.stdout.flush()
+        result = subprocess.run([name, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+        self.scopes[0]["lastexitcode"] = result.returncode
+        return result.stdout.splitlines()
+
+    @staticmethod
+    def only(named, positional, *names):
+        """The values of a cmdlet's parameters, which may also be given by position."""
+        rest = list(positional)
+        values = [named.pop(name) if name in named else rest.pop(0) if rest else None for name in names]
+        if named or rest:
+            raise Unsupported(f"arguments {list(named)} {rest}")
+        return values
+
+    def run_foreach_object(self, piped, named, positional):
+        block, = self.only(named, positional, "process")
+        output = []
+        for each in as_list(piped):
+            self.set("_", each)
+            output += self.run_block(block)
+        return output
+
+    def run_where_object(self, piped, named, positional):
+        block, = self.only(named, positional, "filterscript")
+        output = []
+        for each in as_list(piped):
+            self.set("_", each)
+            if is_true(as_value(self.run_block(block))):
+                output.append(each)
+        return output
+
+    def run_out_null(self, piped, named, positional):
+        self.only(named, positional)
+        return []
+
+    def run_convertfrom_json(self, piped, named, positional):
+        self.only(named, positional)
+        text = "\n".join(as_text(each) for each in as_list(piped))
+        return from_json(json.loads(text)) if text.strip() else []
+
+    def run_get_content(self, piped, named, positional):
+        path, raw = self.only(named, positional, "path", "raw")
+        if not raw:
+            raise Unsupported("Get-Content without -Raw")
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+
+    def run_set_content(self, piped, named, positional):
+        if self.get("whatifpreference"):
+            raise Unsupported("Set-Content under -WhatIf")
+        path, value, bare = self.only(named, positional, "literalpath", "value", "nonewline")
+        lines = [as_text(each) for each in as_list(value)]
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write("".join(lines) if bare else "".join(line + "\n" for line in lines))
+        return []
+
+    def run_new_item(self, piped, named, positional):
+        kind, path = self.only(named, positional, "itemtype", "path")
+        if kind != "File":
+            raise Unsupported(f"New-Item of {kind}")
+        try:
+            open(path, "x", encoding="utf-8").close()
+        except OSError as error:
+            raise Failure(f"The file '{path}' cannot be made: {error.strerror}.") from None
+        return Native(fullname=os.path.abspath(path))
+
+    def run_remove_item(self, piped, named, positional):
+        path, = self.only(named, positional, "literalpath")
+        os.remove(path)
+        return []
+
+    def run_test_path(self, piped, named, positional):
+        path, kind = self.only(named, positional, "literalpath", "pathtype")
+        return {None: os.path.exists, "Leaf": os.path.isfile}[kind](path)
+
+    def run_get_filehash(self, piped, named, positional):
+        path, algorithm = self.only(named, positional, "literalpath", "algorithm")
+        with open(path, "rb") as file:
+            return Table([("Hash", hashlib.new(algorithm, file.read()).hexdigest().upper())])
+
+    def run_get_variable(self, piped, named, positional):
+        name, _ = self.only(named, positional, "name", "valueonly")
+        return self.get(name)
+
+    def run_convertto_securestring(self, piped, named, positional):
+        text, _, _ = self.only(named, positional, "string", "asplaintext", "force")
+        return Secure(text)
+
+    def run_convertfrom_securestring(self, piped, named, positional):
+        secure, _ = self.only(named, positional, "securestring", "asplaintext")
+        return secure.plain
+
+    def run_start_sleep(self, piped, named, positional):
+        seconds, = self.only(named, positional, "seconds")
+        time.sleep(min(seconds, float(os.environ.get("LONGEST_SLEEP", "inf"))))
+        return []
+
+    def run_write_output(self, piped, named, positional):
+        value, = self.only(named, positional, "inputobject")
+        return as_list(value)
+
+    def run_write_verbose(self, piped, named, positional):
+        message, = self.only(named, positional, "message")
+        if self.get("verbosepreference") == "Continue":
+            print(f"VERBOSE: {as_text(message)}", file=sys.stderr)
+        return []
+
+    def run_write_warning(self, piped, named, positional):
+        message, = self.only(named, positional, "message")
+        print(f"WARNING: {as_text(message)}", file=sys.stderr)
+        return []
+
+    def run_write_progress(self, piped, named, positional):
+        self.only(named, positional, "activity", "status", "completed")
+        return []
+
+
+def command_line(words):
+    """The arguments of `pwsh -File`: all are text, but `-Name:$true` and `-Name:$false`."""
+    named, positional, at = {}, [], 0
+    while at < len(words):
+        word = words[at]
+        if re.match(r"-[A-Za-z]", word):
+            name, _, given = word[1:].partition(":")
+            if given.lower() in ("$true", "$false"):
+                named[name.lower()] = given.lower() == "$true"
+            elif at + 1 < len(words) and not re.match(r"-[A-Za-z]", words[at + 1]):
+                at += 1
+                named[name.lower()] = words[at]
+            else:
+                named[name.lower()] = True
+        else:
+            positional.append(word)
+        at += 1
+    return named, positional
+
+
+def main():
+    sys.stdout.reconfigure(line_buffering=True)
+    shell = Shell()
+    try:
+        for value in shell.run_script(sys.argv[1], *command_line(sys.argv[2:])):
+            print(as_text(value))
+    except Failure as failure:
+        print(f"Exception: {failure}", file=sys.stderr)
+        return 1
+    except Unsupported as what:
+        print(f"unsupported: {what}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
