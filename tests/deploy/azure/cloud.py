@@ -16,6 +16,7 @@ deletion of what is in use, changes to what cannot change), and everything that 
 
 import io
 import json
+import logging
 import os
 import re
 import socket
@@ -145,25 +146,25 @@ class Cloud:
         if low.rsplit("/", 1)[-1] in ("virtualmachines", "networkinterfaces", "virtualnetworks", "securityrules", "subnets"):
             return {"value": [self.visible(r) for path, r in self.resources.items()
                               if path.startswith(low + "/") and "/" not in path[len(low) + 1:]]}
-        if low.endswith("/instanceview"):
-            return {"statuses": [{"code": "PowerState/" + self.resources[low.removesuffix("/instanceview")]["power"]}]}
         raise Refused(404, "ResourceNotFound", f"The Resource '{low}' was not found.")
 
     def visible(self, resource):
         """A resource as Azure shows it: children within their parents, custom data never."""
         resource = json.loads(json.dumps(resource))
         path = resource["id"].lower()
-        for kind in ("subnets", "securityRules"):
-            children = [self.visible(r) for p, r in self.resources.items() if p.startswith(f"{path}/{kind.lower()}/")]
-            if children:
-                resource["properties"][kind] = children
-        resource.get("properties", {}).get("osProfile", {}).pop("customData", None)
+        parts = {"microsoft.network/virtualnetworks": "subnets", "microsoft.network/networksecuritygroups": "securityRules"}
+        if kind := parts.get(resource["type"].lower()):
+            resource["properties"][kind] = [
+                self.visible(r) for p, r in self.resources.items() if p.startswith(f"{path}/{kind.lower()}/")]
+        if "power" in resource:
+            resource["properties"]["osProfile"].pop("customData", None)
+            resource["properties"]["instanceView"] = {"statuses": [{"code": "PowerState/" + resource.pop("power")}]}
         return resource
 
     def deploy(self, path, body):
         """`az vm create` sends a template; ours holds nothing that would have to be computed."""
         for resource in body["properties"]["template"]["resources"]:
-            if "[" in json.dumps({**resource, "properties": None}):
+            if re.search(r'"\[[^"]', json.dumps(resource)):  # text that begins with [ is to be computed
                 raise Refused(400, "InvalidTemplate", f"not known here: {resource['name']}")
             base = re.match(r"/subscriptions/[^/]+/resource[gG]roups/[^/]+", path)[0]
             self.put(f"{base}/providers/{resource['type']}/{resource['name']}", resource)
@@ -239,6 +240,9 @@ class Cloud:
                 raise Refused(400, "DnsRecordInUse", f"{label} is taken")
         if new.get("sku", {}).get("name") == "Standard" and properties.get("publicIPAllocationMethod") != "Static":
             raise Refused(400, "StandardSkuMustBeStatic", "a Standard address is static")
+        properties["ipAddress"] = "2001:db8::10" if properties.get("publicIPAddressVersion") == "IPv6" else "192.0.2.10"
+        if label:
+            properties["dnsSettings"]["fqdn"] = f"{label}.{new['location']}.cloudapp.azure.com"
 
     def put_interface(self, low, new, properties, old):
         self.must_exist(properties.get("networkSecurityGroup"), "network security group")
@@ -374,15 +378,38 @@ def run_cli(folder, words):
     return get_default_cli().invoke(words)
 
 
+def warm_up():
+    """Makes the CLI import what the scripts' commands need."""
+    from azure.cli.core import get_default_cli
+    from knack.events import EVENT_INVOKER_POST_PARSE_ARGS
+
+    def stop(*_arguments, **_more):
+        raise KeyboardInterrupt
+
+    name = ["--resource-group", "g", "--name", "n"]
+    for words in (
+            ["group", "show", "--name", "g"], ["vm", "start", *name], ["resource", "list"], ["account", "show"],
+            ["network", "nsg", "create", *name], ["network", "nsg", "rule", "list", "--resource-group", "g", "--nsg-name", "n"],
+            ["network", "public-ip", "create", *name], ["network", "vnet", "create", *name], ["network", "nic", "list"]):
+        cli = get_default_cli()
+        cli.register_event(EVENT_INVOKER_POST_PARSE_ARGS, stop)
+        try:
+            cli.invoke(words)
+        except KeyboardInterrupt:
+            pass
+    import azure.cli.command_modules.network.custom
+    import azure.cli.command_modules.resource.custom
+    import azure.cli.command_modules.vm.custom  # noqa: F401
+
+
 def serve(path):
     """Loads the CLI, and then runs each call in a fork of itself: that saves most of its start."""
     set_up_cli(path + ".config")
     shut_network()
-    from azure.cli.core import get_default_cli
-    import azure.cli.command_modules.network.custom  # noqa: F401
-    import azure.cli.command_modules.resource.custom  # noqa: F401
-    import azure.cli.command_modules.vm.custom  # noqa: F401
-    get_default_cli().invoke(["account", "show", "--output", "none"])
+    warm_up()
+    # Each call sets its own.
+    for name in (None, "cli", "azure"):
+        logging.getLogger(name).handlers.clear()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()

@@ -366,7 +366,8 @@ class Shell:
         for scope in reversed(self.scopes):
             if name in scope:
                 return scope[name]
-        return None
+        # PowerShell would take it for $null; here it is a slip of the pen.
+        raise Unsupported(f"${name}, which nothing has set")
 
     def set(self, name, value):
         if name.lower() in ("null", "env") or ":" in name:
@@ -458,7 +459,7 @@ class Shell:
         """Runs the statements in the node and collects what they put out."""
         output = []
         for child in node.named_children:
-            if child.type == "statement_list":
+            if child.type in ("statement_list", "script_block", "script_block_body", "named_block_list"):
                 output += self.block(child)
             elif child.type not in ("comment", "param_block", "attribute_list", "attribute", "empty_statement"):
                 try:
@@ -469,31 +470,36 @@ class Shell:
 
     def run_block(self, block):
         """A script block in the current scope, as ForEach-Object runs it."""
-        inner = block.node
-        while len(inner.named_children) == 1 and inner.named_children[0].type in ("script_block", "script_block_body"):
-            inner = inner.named_children[0]
-        return self.block(inner)
+        return self.block(block.node)
 
     # Expressions and statements, by the type of their node.
 
     def evaluate(self, node):
+        node = self.innermost(node)
         handler = getattr(self, "on_" + node.type, None)
         if handler:
             return handler(node)
-        if node.child_count == 1:
-            return self.evaluate(node.children[0])
         raise Unsupported(f"line {node.start_point[0] + 1}: {node.type}: {text_of(node)[:80]}")
 
+    def innermost(self, node):
+        """The grammar wraps each expression in a node of every kind that it could have been part of."""
+        while node.child_count == 1 and (
+                node.type.endswith(("_expression", "_expression_list", "_chain", "_unary_operator")) or not hasattr(self, "on_" + node.type)):
+            node = node.children[0]
+        return node
+
     def value(self, node):
-        """One value: what a call without a value gives is $null here."""
+        """What the node gives where one value is wanted: of a command's output, nothing is $null and one thing is itself."""
+        node = self.innermost(node)
         value = self.evaluate(node)
+        if node.type in ("command", "command_name", "pipeline_chain", "foreach_statement", "if_statement"):
+            return as_value(as_list(value))
         return None if value is NOTHING else value
 
     def on_variable(self, node):
-        return self.get(text_of(node)[1:])
+        return self.get(text_of(node)[1:].strip("{}"))
 
-    def on_braced_variable(self, node):
-        return self.get(text_of(node)[2:-1])
+    on_braced_variable = on_variable
 
     def on_verbatim_string_characters(self, node):
         return text_of(node)[1:-1].replace("''", "'")
@@ -530,8 +536,7 @@ class Shell:
         return as_value(self.block(node))
 
     def on_parenthesized_expression(self, node):
-        return as_value(as_list(self.evaluate(node.named_children[0]))) \
-            if node.named_children[0].type in ("command", "pipeline_chain") else self.evaluate(node.named_children[0])
+        return self.value(node.named_children[0])
 
     def on_array_expression(self, node):
         return self.block(node)
@@ -548,8 +553,7 @@ class Shell:
         table = Table()
         for entry in find(node, "hash_entry"):
             key, *_, value = entry.named_children
-            table[text_of(key).strip("'\"")] = as_value(as_list(self.value(value))) \
-                if value.type in ("pipeline", "command") else self.value(value)
+            table[text_of(key).strip("'\"")] = self.value(value)
         return table
 
     def on_cast_expression(self, node):
@@ -687,9 +691,7 @@ class Shell:
         owner, name = self.value(owner), text_of(method).lower()
         values = []
         for child in arguments.named_children:
-            listed = child
-            while listed.child_count == 1:
-                listed = listed.children[0]
+            listed = self.innermost(child)
             if listed.type in ("argument_expression_list", "array_literal_expression"):
                 values += [self.value(each) for each in listed.named_children]
             else:
@@ -710,13 +712,7 @@ class Shell:
         if text_of(operator) != "=":
             raise Unsupported(text_of(operator))
         value = self.value(source)
-        statement = source
-        while statement.child_count == 1:
-            statement = statement.children[0]
-        if statement.type in ("command", "pipeline_chain", "foreach_statement", "if_statement"):
-            value = as_value(as_list(value))
-        while target.child_count == 1:
-            target = target.children[0]
+        target = self.innermost(target)
         if target.type == "variable":
             self.set(text_of(target)[1:], value)
         elif target.type == "element_access":
@@ -770,18 +766,19 @@ class Shell:
         return output
 
     def on_try_statement(self, node):
-        parts = {each.type: each for each in node.named_children}
+        body = node.child_by_field_name("body") or find(node, "statement_block", "catch_clause")[0]
+        catch, last = find(node, "catch_clause", "statement_block"), find(node, "finally_clause", "statement_block")
         try:
             try:
-                return self.block(parts["statement_block"])
+                return self.block(body)
             except Failure as failure:
-                if "catch_clause" not in parts:
+                if not catch:
                     raise
                 self.set("_", Native(exception=Native(message=str(failure))))
-                return self.block(parts["catch_clause"].named_children[-1])
+                return self.block(catch[0].named_children[-1])
         finally:
-            if "finally_clause" in parts:
-                self.block(parts["finally_clause"].named_children[-1])
+            for clause in last:
+                self.block(clause.named_children[-1])
 
     def on_flow_control_statement(self, node):
         word, *rest = node.children
@@ -809,8 +806,7 @@ class Shell:
         for child in node.children:
             if text_of(child) == "|" and not child.is_named:
                 continue
-            while child.type != "command" and child.child_count == 1 and child.type != "command_name":
-                child = child.children[0]
+            child = self.innermost(child)
             if child.type in ("command", "command_name"):
                 values = as_list(self.command(child, values))
             else:
