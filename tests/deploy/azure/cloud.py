@@ -7,8 +7,9 @@ usage: cloud.py serve SOCKET        loads the CLI once, and runs each call in a 
 `serve` answers the program `az` beside this file. What CLOUD, an environment variable of that program, names is the folder:
     resources.json   what there is, by lower-case path; kept from call to call
     calls.jsonl      each call's words, and each request it made
-    plan.json        may say {"fail": NUMBER, "when": "before" | "after"}: that call's changes are refused, before or after
-                     they took effect, and {"said": [TEXT...]}: what the machine prints at each run-command, the last for ever
+    plan.json        may say {"fail": NUMBER} or {"kind": COMMAND}: that call, or the first of that kind, is refused, or with
+                     {"when": "after"} after it took effect; and {"said": [TEXT...]}: what the machine prints at each
+                     run-command, the last for ever
 
 It is a reading of Azure, and not the thing itself. It refuses what Azure is known to refuse (references to what is not there,
 deletion of what is in use, changes to what cannot change), and everything that it does not know.
@@ -19,6 +20,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -46,7 +48,11 @@ class Cloud:
         self.folder = folder
         self.resources = self.read("resources.json", {})
         self.plan = self.read("plan.json", {})
-        self.number = len(self.lines("calls.jsonl", "words")) + 1
+        calls = [json.loads(line)["words"] for line in self.lines("calls.jsonl", "words")]
+        self.number = len(calls) + 1
+        kind = self.plan["kind"].split() if "kind" in self.plan else None
+        self.must_fail = self.plan.get("fail") == self.number or (
+            kind == words[:len(kind or [])] and not any(call[:len(kind)] == kind for call in calls))
         self.log(words=words)
 
     def read(self, name, default):
@@ -70,10 +76,6 @@ class Cloud:
     def save(self):
         with open(os.path.join(self.folder, "resources.json"), "w", encoding="utf-8") as file:
             json.dump(self.resources, file, indent=1)
-
-    @property
-    def must_fail(self):
-        return self.plan.get("fail") == self.number
 
     def answer(self, method, url, body):
         """What the resource manager answers: status and body."""
@@ -413,16 +415,16 @@ def serve(path):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print("ready", flush=True)
     while True:
         connection, _ = listener.accept()
         child = os.fork()
         if child == 0:
             listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             answer(connection)
         connection.close()
-        # One call at a time, as the scripts make them.
-        os.waitpid(child, 0)
 
 
 def answer(connection):

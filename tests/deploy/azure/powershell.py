@@ -346,6 +346,13 @@ def find(node, kind, without=None):
     return found
 
 
+def every(node, kind):
+    for child in node.children:
+        if child.type == kind:
+            yield child
+        yield from every(child, kind)
+
+
 class Shell:
     """Runs scripts. Variables are looked up through the scopes of the callers, as PowerShell does."""
 
@@ -356,6 +363,8 @@ class Shell:
             "erroractionpreference": "Continue", "psnativecommanduseerroractionpreference": False, "lastexitcode": 0,
         }]
         self.functions = {}
+        self.roots = []  # kept, for the nodes are known by their addresses
+        self.places = {}
 
     # Variables.
 
@@ -383,6 +392,8 @@ class Shell:
             root = PARSER.parse(file.read()).root_node
         if root.has_error:
             raise Failure(f"{path}: syntax error")
+        self.places.update({command.id: f"{os.path.basename(path)}:{command.start_point[0] + 1}" for command in every(root, "command")})
+        self.roots.append(root)
         return root
 
     def run_script(self, path, named, positional):
@@ -640,8 +651,8 @@ class Shell:
     def compare(self, left, operator, right):
         if operator == "-eq":
             return equal(left, right)
-        if operator == "-ne":
-            return not equal(left, right)
+        if operator in ("-ne", "-cne"):
+            return not equal(left, right, exact=operator == "-cne")
         if operator in ("-lt", "-le", "-gt", "-ge") and isinstance(left, int):
             right = convert("int", right)
             return {"-lt": left < right, "-le": left <= right, "-gt": left > right, "-ge": left >= right}[operator]
@@ -847,7 +858,7 @@ class Shell:
             function = self.functions[folded]
             if folded == "invoke-az" and os.environ.get("COVERAGE"):
                 with open(os.environ["COVERAGE"], "a", encoding="utf-8") as file:
-                    file.write(f"{text_of(node)[:60]!r} {first.start_point[0] + 1}\n")
+                    file.write(self.places[node.id] + "\n")
             if function.parameters or function.is_advanced:
                 return self.call(function, *self.arguments(parts, function))
             return self.call(function, {}, self.words(parts))
