@@ -39,7 +39,7 @@ param(
     [string] $AdminUsername = $env:DEPLOY_ADMIN_USERNAME ?? 'iotadmin',
 
     # Several servers may stand side by side.
-    [int] $ServerNumber = $env:DEPLOY_SERVER_NUMBER ?? 1,
+    [int] $ServerNumber = ($env:DEPLOY_SERVER_NUMBER ?? 1),
 
     # When the machine stops every day, in UTC, as hhmm: 0900 is 19:00 in Brisbane. Empty: never.
     [string] $ShutdownUtc = $env:DEPLOY_SHUTDOWN_UTC ?? '0900',
@@ -240,7 +240,7 @@ if ($MqttPassword) {
     }
 }
 if (($PackageFile -ne '') -eq ($PackageUrl -ne '')) {
-    throw 'say where the plugin''s package is: -PackageFile (deploy/package makes one), or -PackageUrl and -PackageSha256'
+    throw 'say where the plugin''s package is: -PackageFile (deploy/package/build.sh makes one), or -PackageUrl and -PackageSha256'
 }
 if ($PackageUrl -and -not $PackageSha256) {
     throw 'give the SHA-256 of the package with -PackageSha256: what is downloaded is installed only if it is that'

@@ -11,14 +11,14 @@
 #requires -Version 7.4
 [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'High')]
 param(
+    # Does not ask.
+    [switch] $Force,
+
     # As it was deployed.
     [string] $Environment = $env:DEPLOY_ENVIRONMENT ?? 'Dev',
 
     # As it was deployed.
-    [int] $ServerNumber = $env:DEPLOY_SERVER_NUMBER ?? 1,
-
-    # Does not ask.
-    [switch] $Force
+    [int] $ServerNumber = ($env:DEPLOY_SERVER_NUMBER ?? 1)
 )
 . "$PSScriptRoot/azure.ps1"
 

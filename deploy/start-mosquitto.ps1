@@ -12,7 +12,7 @@ param(
     [string] $Environment = $env:DEPLOY_ENVIRONMENT ?? 'Dev',
 
     # As it was deployed.
-    [int] $ServerNumber = $env:DEPLOY_SERVER_NUMBER ?? 1
+    [int] $ServerNumber = ($env:DEPLOY_SERVER_NUMBER ?? 1)
 )
 . "$PSScriptRoot/azure.ps1"
 

@@ -87,7 +87,7 @@ class Cloud:
         try:
             if parts.hostname != "management.azure.com":
                 raise Refused(404, "UnknownHost", parts.hostname)
-            status, answer = self.act(method, parts.path, body)
+            status, answer = self.act(method, parts.path, parse_qs(parts.query), body)
             self.save()
         except Refused as refusal:
             return refusal.status, {"error": {"code": refusal.code, "message": str(refusal)}}
@@ -95,7 +95,7 @@ class Cloud:
             return 403, denied
         return status, answer
 
-    def act(self, method, path, body):
+    def act(self, method, path, query, body):
         low = path.lower().rstrip("/")
         if method == "GET" and (known := self.metadata(path, low)) is not None:
             return 200, known
@@ -108,7 +108,7 @@ class Cloud:
         if method == "HEAD":
             return (204 if low in self.resources else 404), None
         if method == "GET":
-            return 200, self.get(low)
+            return 200, self.get(low, query)
         if method in ("PUT", "PATCH"):
             if "/providers/microsoft.resources/deployments/" in low:
                 return 201, self.deploy(path, body)
@@ -137,11 +137,14 @@ class Cloud:
                 {"resourceType": kind, "apiVersions": ["2024-07-01"], "locations": ["Australia East"]} for kind in kinds]}
         return None
 
-    def get(self, low):
+    def get(self, low, query=None):
         if low in self.resources:
             return self.visible(self.resources[low])
         if low.endswith("/resources"):
-            prefix = low.removesuffix("/resources") + "/providers/"
+            group = re.fullmatch(r"resourceGroup eq '([^']+)'", query.get("$filter", [""])[0])
+            if not group:
+                raise Refused(400, "Unknown", f"the filter {query} is not known here")
+            prefix = f"{low.removesuffix('/resources')}/resourcegroups/{group[1].lower()}/providers/"
             return {"value": [self.visible(r) for path, r in self.resources.items() if path.startswith(prefix)
                               and path.removeprefix(prefix).count("/") == 2]}
         # A collection: what lies directly in it.
@@ -160,7 +163,8 @@ class Cloud:
                 self.visible(r) for p, r in self.resources.items() if p.startswith(f"{path}/{kind.lower()}/")]
         if "power" in resource:
             resource["properties"]["osProfile"].pop("customData", None)
-            resource["properties"]["instanceView"] = {"statuses": [{"code": "PowerState/" + resource.pop("power")}]}
+            resource["properties"]["instanceView"] = {"statuses": [
+                {"code": "PowerState/" + resource["power"], "displayStatus": "VM " + resource.pop("power")}]}
         return resource
 
     def deploy(self, path, body):

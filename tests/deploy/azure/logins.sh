@@ -72,6 +72,7 @@ publishes() { # USER SECRET
 is_refused() { ! publishes "$@" >"$work/refusal" 2>&1 && grep -qi 'not authori[sz]ed' "$work/refusal"; }
 is_faultless() { "$target/release/mqtt-acl" check "$work/policy/policy.toml" 2>&1 | tee "$work/check" && ! grep -qi warning "$work/check"; }
 
+shopt -s nullglob
 for yaml in "$folder"/*.yaml; do
     name=$(basename "$yaml" .yaml)
     unpack "$yaml"

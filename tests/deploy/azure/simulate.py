@@ -8,6 +8,7 @@ FULL=1 lets every call of a deployment fail once, before and after it took effec
 
 import base64
 import concurrent.futures
+import difflib
 import glob
 import hashlib
 import json
@@ -88,7 +89,7 @@ def start_cloud():
 
 def make_package():
     """A stand-in: nothing here looks into it."""
-    path = WORK + "/mqtt-acl_0.0.0_amd64.deb"
+    path = tempfile.mkdtemp(dir=WORK) + "/mqtt-acl_0.0.0_amd64.deb"
     with open(path, "wb") as file:
         file.write(os.urandom(1000))
     return path
@@ -559,8 +560,7 @@ def failures():
         check_failure(azure, arguments, {"kind": each}, each)
     result = azure.run("deploy", *arguments)
     check("after a failure of each kind, a deployment ends well", result.returncode == 0, result.stdout)
-    check("and made what one without failures makes", comparable(azure) == comparable(clean),
-          f"{sorted(azure.state())}\n{sorted(clean.state())}")
+    check("and made what one without failures makes", comparable(azure) == comparable(clean), difference(azure, clean))
     if os.environ.get("FULL") == "1":
         every_failure(arguments, clean)
     else:
@@ -574,7 +574,12 @@ def kind(words):
 def comparable(azure):
     """The state without the keys that each computer has its own of, and the names of template deployments."""
     state = {path: value for path, value in azure.state().items() if "/deployments/" not in path}
-    return re.sub(r"ssh-ed25519 [A-Za-z0-9+/=]+", "KEY", json.dumps(state, sort_keys=True))
+    return re.sub(r"ssh-ed25519 [A-Za-z0-9+/=]+", "KEY", json.dumps(state, sort_keys=True, indent=1))
+
+
+def difference(one, other):
+    lines = [comparable(azure).splitlines() for azure in (one, other)]
+    return "\n".join(difflib.unified_diff(*lines, lineterm=""))
 
 
 def check_failure(azure, arguments, plan, command):
@@ -591,7 +596,7 @@ def every_failure(arguments, clean):
         azure.forget_calls()
         result = azure.run("deploy", *arguments)
         check(f"after a failure {when} call {number}, `az {kind(words)}`, a deployment ends well",
-              result.returncode == 0 and comparable(azure) == comparable(clean), result.stdout)
+              result.returncode == 0 and comparable(azure) == comparable(clean), result.stdout + difference(azure, clean))
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda job: one(*job), [
@@ -643,9 +648,10 @@ if __name__ == "__main__":
         if "--render" in sys.argv:
             render(sys.argv[sys.argv.index("--render") + 1])
             sys.exit()
+        only = os.environ.get("ONLY", "").split()
         scenarios = [default, failures, insecure, unique_secrets, landing_zone, nothing_is_changed, machine_in_trouble, semantics]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for scenario, future in [(each, pool.submit(each)) for each in scenarios]:
+            for scenario, future in [(each, pool.submit(each)) for each in scenarios if not only or each.__name__ in only]:
                 error = future.exception()
                 check(f"the scenario {scenario.__name__} ran to its end", error is None, repr(error))
         coverage()

@@ -26,18 +26,14 @@ SAMPLES = {
 }
 
 
-def parses(path, data=None):
-    if data is None:
-        with open(path, "rb") as file:
-            data = file.read()
-    return not PARSER.parse(data).root_node.has_error
+def tree(path):
+    with open(path, "rb") as file:
+        return PARSER.parse(file.read()).root_node
 
 
 def az_commands(path):
     """Each command of the Azure CLI in a script, with samples for what only a run would know."""
-    with open(path, "rb") as file:
-        root = PARSER.parse(file.read()).root_node
-    for node in every(root, "command"):
+    for node in every(tree(path), "command"):
         if text_of(node.children[0]) != "Invoke-Az":
             continue
         words, option = [], None
@@ -59,12 +55,11 @@ def az_commands(path):
 def check_scripts():
     scripts = sorted(glob.glob(DEPLOY + "/*.ps1") + glob.glob(HERE + "/*.ps1"))
     for path in scripts:
-        check(f"{os.path.basename(path)} is PowerShell", parses(path))
-    check("what is not PowerShell is noticed", not parses("", b"if ($a) {\n    'b'\n"))
-    named = subprocess.run(["grep", "-nwE", r"^[^#]*\baz [a-z@$]", *scripts], capture_output=True, text=True).stdout.splitlines()
-    calls = [line for line in named if re.search(r"(=|\||^[^:]*:\d+:)\s*az ", line)]
-    check("the Azure CLI is called in one place, which looks at its exit code",
-          len(calls) == 1 and "azure.ps1" in calls[0], "\n".join(calls))
+        check(f"{os.path.basename(path)} is PowerShell", not tree(path).has_error)
+    check("what is not PowerShell is noticed", PARSER.parse(b"if ($a) {\n    'b'\n").root_node.has_error)
+    calls = [os.path.basename(path) for path in scripts for node in every(tree(path), "command")
+             if text_of(node.children[0]).lower() in ("az", "az.cmd", "az.exe")]
+    check("the Azure CLI is called in one place, which looks at its exit code", calls == ["azure.ps1"], calls)
 
 
 def check_az(folder):
