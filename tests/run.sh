@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . deploy/packages.sh
 
-parts=(lint unit exports oracle mock brokers demo)
+parts=(lint unit exports oracle mock brokers demo azure)
 declare -A about=(
     [lint]="formatting, clippy and rustdoc with warnings denied, shellcheck"
     [unit]="the engine, the command line and the plugin's own parts: tables, properties, files"
@@ -20,6 +20,7 @@ declare -A about=(
     [mock]="the library inside a C mock host, as 2.0 and as 2.1, also under valgrind"
     [brokers]="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
     [demo]="the reference deployment: deploy/demo.sh --check"
+    [azure]="the deployment's scripts, with the real Azure CLI against a simulated Azure"
 )
 
 logs=${CARGO_TARGET_DIR:-target}/test-logs
@@ -38,7 +39,8 @@ try() {
     status=${PIPESTATUS[0]}
     # cargo's test harnesses, and our own scripts' closing line.
     counts=$(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.*/\1 \2 \3/p
-                      s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2 0/p' "$log")
+                      s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2 0/p
+                      s/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$log")
     local p=0 f=0 s=0
     while read -r a b c; do
         [[ -n $a ]] || continue
@@ -120,6 +122,10 @@ part_brokers() {
 
 part_demo() {
     try demo deploy/demo.sh --check
+}
+
+part_azure() {
+    try azure tests/deploy/azure.sh
 }
 
 case "${1:-}" in

@@ -31,17 +31,12 @@ prepare_python() {
 # The newest cloud-init that Debian has, unpacked and not installed.
 prepare_cloud_init() {
     [[ ! -d $work/cloud-init/usr ]] || return 0
-    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror apt=$work/apt
+    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg apt=$work/apt
     [[ -s $keyring ]] || need debian-archive-keyring
-    # shellcheck disable=SC2016 # apt's own variable
-    mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | sort -u | grep -m1 -E '/debian/?$' || true)}
-    if [[ -z $mirror ]]; then
-        need python-apt-common
-        mirror=$(sed -n 's|^BaseURI: *\(.*/debian\)/*$|\1|p' /usr/share/python-apt/templates/Debian.info | head -n 1)
-    fi
+    : "${DEBIAN_MIRROR:=$(mirror debian)}"
     mkdir -p "$apt"/{lists/partial,cache/archives/partial,etc}
     : >"$apt/status"
-    echo "deb [arch=all,$(dpkg --print-architecture) signed-by=$keyring] $mirror sid main" >"$apt/sources.list"
+    echo "deb [arch=all,$(dpkg --print-architecture) signed-by=$keyring] $DEBIAN_MIRROR sid main" >"$apt/sources.list"
     local options=(-qq -o "Dir::State=$apt" -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status"
         -o "Dir::Cache=$apt/cache" -o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=/dev/null"
         -o "Dir::Etc::preferencesparts=/dev/null" -o "APT::Sandbox::User=root" -o "Acquire::Languages=none")
