@@ -111,7 +111,7 @@ function Get-CustomData {
         $text = $text.Replace("@${token}@", $lines)
     }
     $text = $text -replace "`r`n", "`n"
-    if ($text -match '@[A-Z][A-Z0-9_]+@') {
+    if ($text -cmatch '@[A-Z][A-Z0-9_]+@') {
         throw "deploy-mosquitto.ps1 and cloud-init.yaml do not fit together: $($Matches[0]) is not filled in"
     }
     # Azure takes 64 KiB.
@@ -180,7 +180,7 @@ function Send-Package {
         Write-Verbose "the machine does not answer over SSH yet, try $try of 30"
         Start-Sleep -Seconds 10
     }
-    throw "cannot copy the package to ${To} over SSH: is your address among -SshSourcePrefix, and your key the one given? Then run this again"
+    throw "cannot copy the package to ${To} over SSH, and why is said above. Is your address among -SshSourcePrefix, and your key the one given? Is the name known from an older machine (ssh-keygen -R)? Then run this again"
 }
 
 # Whether a name answers on the port with a certificate that this computer trusts: empty, or what is wrong.

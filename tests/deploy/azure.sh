@@ -74,6 +74,24 @@ count() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 python=$work/python/bin/python
+export PYTHONPYCACHEPREFIX=$work/pycache
+
+# Fills in cloud-init.yaml by hand, word for word as deploy/README.md tells for any other machine, where it can be tested too.
+fill_in_by_hand() {
+    local folder=$work/by-hand
+    need_to_build
+    cargo build --release --quiet -p mqtt-acl-cli
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp deploy/cloud-init.yaml deploy/policy.toml "$folder"
+    : >"$folder/mqtt-acl_VERSION_amd64.deb"
+    sed -n '/^for user in/,/>user-data$/p' deploy/README.md >"$folder/recipe"
+    local path
+    path=$(realpath "$target/release"):$PATH
+    (cd "$folder" && umask 077 && PATH=$path bash -eu recipe 2>secrets) || return 1
+    install -m 600 "$folder/user-data" "$work/custom-data/by-hand.yaml"
+    install -m 600 "$folder/secrets" "$work/custom-data/by-hand.secrets"
+}
 
 case ${1:-} in
     '') ;;
@@ -95,6 +113,12 @@ if isolated true; then
 else
     echo "!! skipped: the simulated deployment needs a network namespace, which this machine does not allow"
     skipped=$((skipped + 1))
+fi
+if (fill_in_by_hand); then
+    passed=$((passed + 1))
+else
+    echo "FAILED  the recipe of deploy/README.md for any other machine"
+    failed=$((failed + 1))
 fi
 count "$python" "$here/static.py" "$work" "$work/cloud-init"
 count "$here/logins.sh" "$work/custom-data"

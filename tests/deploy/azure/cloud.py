@@ -15,6 +15,7 @@ It is a reading of Azure, and not the thing itself. It refuses what Azure is kno
 deletion of what is in use, changes to what cannot change), and everything that it does not know.
 """
 
+import importlib
 import io
 import json
 import logging
@@ -403,9 +404,8 @@ def warm_up():
             cli.invoke(words)
         except KeyboardInterrupt:
             pass
-    import azure.cli.command_modules.network.custom
-    import azure.cli.command_modules.resource.custom
-    import azure.cli.command_modules.vm.custom  # noqa: F401
+    for module in ("network", "resource", "vm"):
+        importlib.import_module(f"azure.cli.command_modules.{module}.custom")
 
 
 def serve(path):

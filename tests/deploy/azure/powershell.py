@@ -8,271 +8,22 @@ the scripts use, on Linux, and stops with `unsupported` at everything else, so t
 syntax comes from a PowerShell grammar. COVERAGE names a file that gets the place of each Invoke-Az that ran.
 """
 
-import base64
-import hashlib
-import json
 import os
 import re
-import secrets
-import socket
-import ssl
 import subprocess
 import sys
-import tempfile
-import time
 
 import tree_sitter
 import tree_sitter_pwsh
 
+from ps_cmdlets import Cmdlets
+from ps_dotnet import METHODS, STATIC
+from ps_values import (
+    NOTHING, Block, Failure, Native, Return, Secure, Table, Type, Unsupported, as_list, as_text, as_value, bad, convert, equal, is_true,
+    regex, wildcard,
+)
+
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_pwsh.language()))
-
-
-class Unsupported(Exception):
-    """Something that this reading of PowerShell does not know."""
-
-
-class Failure(Exception):
-    """What `throw`, and a cmdlet that fails, raise."""
-
-
-class Return(Exception):
-    def __init__(self, values):
-        super().__init__()
-        self.values = values
-
-
-class Table:
-    """A hash table, or an object made of JSON: keys in order, found without regard to case."""
-
-    def __init__(self, items=()):
-        self.items = {}
-        for key, value in items:
-            self[key] = value
-
-    def __getitem__(self, key):
-        return self.items.get(str(key).lower(), (key, None))[1]
-
-    def __setitem__(self, key, value):
-        folded = str(key).lower()
-        self.items[folded] = (self.items.get(folded, (key,))[0], value)
-
-    def __contains__(self, key):
-        return str(key).lower() in self.items
-
-    def keys(self):
-        return [key for key, _ in self.items.values()]
-
-
-class Secure:
-    """A SecureString."""
-
-    def __init__(self, plain):
-        self.plain = plain
-
-    def __str__(self):
-        return "System.Security.SecureString"
-
-
-class Block:
-    """A script block."""
-
-    def __init__(self, node):
-        self.node = node
-
-
-class Native:
-    """A .NET object: its members by lower-case name."""
-
-    def __init__(self, **members):
-        self.members = members
-
-
-class Type(str):
-    """A type literal's name, in lower case."""
-
-
-NOTHING = object()  # what a call without a value gives, unlike $null
-
-
-def as_list(value):
-    if value is None or value is NOTHING:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def as_value(values):
-    """What a pipeline's output is when it is assigned."""
-    return None if not values else values[0] if len(values) == 1 else values
-
-
-def as_text(value):
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, list):
-        return " ".join(as_text(each) for each in value)
-    if isinstance(value, (str, int, Secure)):
-        return str(value)
-    raise Unsupported(f"the text of {value!r}")
-
-
-def is_true(value):
-    if isinstance(value, list):
-        return bool(value) and (len(value) > 1 or is_true(value[0]))
-    return value not in (None, False, 0, "")
-
-
-def equal(left, right, exact=False):
-    """-eq between single values: the right side takes the type of the left."""
-    if left is None or right is None:
-        return left is right
-    if isinstance(left, bool):
-        return left == is_true(right)
-    if isinstance(left, int):
-        return left == convert("int", right)
-    if isinstance(left, str):
-        right = as_text(right)
-        return left == right if exact else left.lower() == right.lower()
-    raise Unsupported(f"comparison of {left!r}")
-
-
-def convert(kind, value):
-    """A value as a parameter or cast of that type takes it."""
-    if kind in ("object", None):
-        return value
-    if kind == "string":
-        return as_text(value)
-    if kind == "int":
-        try:
-            return int(as_text(value) or 0)
-        except ValueError:
-            raise Failure(f'Cannot convert value "{as_text(value)}" to type "System.Int32".') from None
-    if kind == "bool":
-        if isinstance(value, str):
-            raise Failure('Cannot convert value "System.String" to type "System.Boolean".')
-        return is_true(value)
-    if kind == "switch":
-        return is_true(value)
-    if kind == "string[]":
-        return [as_text(each) for each in as_list(value)]
-    if kind == "byte[]":
-        return bytes(value) if isinstance(value, (bytes, list)) else bad(f"bytes of {value!r}")
-    if kind == "hashtable" and isinstance(value, Table):
-        return value
-    if kind == "scriptblock" and isinstance(value, Block):
-        return value
-    raise Unsupported(f"conversion of {value!r} to {kind}")
-
-
-def bad(what):
-    raise Unsupported(what)
-
-
-def regex(pattern):
-    if re.search(r"\\[pPGkK]|\(\?[^:]", pattern):
-        raise Unsupported(f"regular expression {pattern}")
-    return pattern.replace(r"\z", r"\Z")
-
-
-def wildcard(pattern):
-    if "[" in pattern or "`" in pattern:
-        raise Unsupported(f"wildcard {pattern}")
-    return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") + r"\Z"
-
-
-def from_json(value):
-    if isinstance(value, dict):
-        return Table((key, from_json(each)) for key, each in value.items())
-    return [from_json(each) for each in value] if isinstance(value, list) else value
-
-
-# .NET, as far as the scripts use it.
-
-def tcp_client():
-    state = {}
-
-    def connect(host, port):
-        def wait(milliseconds):
-            try:
-                state["socket"] = socket.create_connection((host, port), milliseconds / 1000)
-            except TimeoutError:
-                return False
-            except OSError as error:
-                raise Failure(f'Exception calling "Wait" with "1" argument(s): "{error}"') from None
-            return True
-
-        return Native(wait=wait)
-
-    def dispose():
-        if "socket" in state:
-            state["socket"].close()
-        return NOTHING
-
-    return Native(connectasync=connect, getstream=lambda: Native(state=state), dispose=dispose)
-
-
-def ssl_stream(stream):
-    state = stream.members["state"]
-
-    def authenticate(host):
-        try:
-            state["socket"] = ssl.create_default_context().wrap_socket(state["socket"], server_hostname=host)
-        except OSError as error:
-            raise Failure(f'Exception calling "AuthenticateAsClient" with "1" argument(s): "{error}"') from None
-        return NOTHING
-
-    return Native(authenticateasclient=authenticate, dispose=lambda: NOTHING)
-
-
-def temporary_file():
-    handle, path = tempfile.mkstemp(prefix="tmp", suffix=".tmp")
-    os.close(handle)
-    return path
-
-
-def set_unix_file_mode(path, mode):
-    bits = {"userread": 0o400, "userwrite": 0o200}
-    os.chmod(path, sum(bits[name.strip().lower()] for name in mode.split(",")))
-    return NOTHING
-
-
-def pbkdf2(password, salt, iterations, prf, size):
-    return hashlib.pbkdf2_hmac(prf, password, salt, iterations, size)
-
-
-UTF8 = Native(getbytes=lambda text: text.encode(), getbytecount=lambda text: len(text.encode()))
-ASCII = Native(getbytes=lambda text: text.encode("ascii"))
-STATIC = {
-    "text.encoding": {"utf8": UTF8, "ascii": ASCII},
-    "convert": {"tobase64string": lambda data: base64.b64encode(data).decode()},
-    "security.cryptography.randomnumbergenerator": {"getbytes": secrets.token_bytes},
-    "security.cryptography.sha256": {"hashdata": lambda data: hashlib.sha256(data).digest()},
-    "security.cryptography.hashalgorithmname": {"sha512": "sha512"},
-    "security.cryptography.rfc2898derivebytes": {"pbkdf2": pbkdf2},
-    "io.path": {"gettempfilename": temporary_file},
-    "io.file": {"setunixfilemode": set_unix_file_mode},
-    "net.sockets.tcpclient": {"new": tcp_client},
-    "net.security.sslstream": {"new": ssl_stream},
-}
-
-
-def number_text(number, pattern=None):
-    if pattern is None:
-        return str(number)
-    return str(number).zfill(len(pattern)) if set(pattern) == {"0"} else bad(f"format {pattern}")
-
-
-METHODS = {
-    str: {
-        "tolowerinvariant": str.lower,
-        "trimend": lambda text, what=None: text.rstrip(what),
-        "replace": str.replace,
-        "substring": lambda text, start, size=None: text[start:] if size is None else text[start:start + size],
-        "startswith": str.startswith,
-    },
-    int: {"tostring": number_text},
-}
 
 
 class Function:
@@ -353,7 +104,7 @@ def every(node, kind):
         yield from every(child, kind)
 
 
-class Shell:
+class Shell(Cmdlets):
     """Runs scripts. Variables are looked up through the scopes of the callers, as PowerShell does."""
 
     def __init__(self):
@@ -658,11 +409,11 @@ class Shell:
             return {"-lt": left < right, "-le": left <= right, "-gt": left > right, "-ge": left >= right}[operator]
         if operator in ("-like", "-notlike"):
             return bool(re.match(wildcard(right), as_text(left), re.I | re.S)) == (operator == "-like")
-        if operator in ("-match", "-notmatch", "-cnotmatch"):
+        if operator in ("-match", "-notmatch", "-cmatch", "-cnotmatch"):
             found = re.search(regex(right), as_text(left), 0 if operator.startswith("-c") else re.I)
             if found:
                 self.set("matches", [found[0]])
-            return bool(found) == (operator == "-match")
+            return bool(found) != ("not" in operator)
         raise Unsupported(operator)
 
     def on_member_access(self, node):
@@ -926,117 +677,6 @@ class Shell:
         result = subprocess.run([name, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
         self.scopes[0]["lastexitcode"] = result.returncode
         return result.stdout.splitlines()
-
-    @staticmethod
-    def only(named, positional, *names):
-        """The values of a cmdlet's parameters, which may also be given by position."""
-        rest = list(positional)
-        values = [named.pop(name) if name in named else rest.pop(0) if rest else None for name in names]
-        if named or rest:
-            raise Unsupported(f"arguments {list(named)} {rest}")
-        return values
-
-    def run_foreach_object(self, piped, named, positional):
-        block, = self.only(named, positional, "process")
-        output = []
-        for each in as_list(piped):
-            self.set("_", each)
-            output += self.run_block(block)
-        return output
-
-    def run_where_object(self, piped, named, positional):
-        block, = self.only(named, positional, "filterscript")
-        output = []
-        for each in as_list(piped):
-            self.set("_", each)
-            if is_true(as_value(self.run_block(block))):
-                output.append(each)
-        return output
-
-    def run_out_null(self, piped, named, positional):
-        self.only(named, positional)
-        return []
-
-    def run_convertfrom_json(self, piped, named, positional):
-        self.only(named, positional)
-        text = "\n".join(as_text(each) for each in as_list(piped))
-        return from_json(json.loads(text)) if text.strip() else []
-
-    def run_get_content(self, piped, named, positional):
-        path, raw = self.only(named, positional, "path", "raw")
-        if not raw:
-            raise Unsupported("Get-Content without -Raw")
-        with open(path, encoding="utf-8", newline="") as file:
-            return file.read()
-
-    def run_set_content(self, piped, named, positional):
-        if self.get("whatifpreference"):
-            raise Unsupported("Set-Content under -WhatIf")
-        path, value, bare = self.only(named, positional, "literalpath", "value", "nonewline")
-        lines = [as_text(each) for each in as_list(value)]
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.write("".join(lines) if bare else "".join(line + "\n" for line in lines))
-        return []
-
-    def run_new_item(self, piped, named, positional):
-        kind, path = self.only(named, positional, "itemtype", "path")
-        if kind != "File":
-            raise Unsupported(f"New-Item of {kind}")
-        try:
-            open(path, "x", encoding="utf-8").close()
-        except OSError as error:
-            raise Failure(f"The file '{path}' cannot be made: {error.strerror}.") from None
-        return Native(fullname=os.path.abspath(path))
-
-    def run_remove_item(self, piped, named, positional):
-        path, = self.only(named, positional, "literalpath")
-        os.remove(path)
-        return []
-
-    def run_test_path(self, piped, named, positional):
-        path, kind = self.only(named, positional, "literalpath", "pathtype")
-        return {None: os.path.exists, "Leaf": os.path.isfile}[kind](path)
-
-    def run_get_filehash(self, piped, named, positional):
-        path, algorithm = self.only(named, positional, "literalpath", "algorithm")
-        with open(path, "rb") as file:
-            return Table([("Hash", hashlib.new(algorithm, file.read()).hexdigest().upper())])
-
-    def run_get_variable(self, piped, named, positional):
-        name, _ = self.only(named, positional, "name", "valueonly")
-        return self.get(name)
-
-    def run_convertto_securestring(self, piped, named, positional):
-        text, _, _ = self.only(named, positional, "string", "asplaintext", "force")
-        return Secure(text)
-
-    def run_convertfrom_securestring(self, piped, named, positional):
-        secure, _ = self.only(named, positional, "securestring", "asplaintext")
-        return secure.plain
-
-    def run_start_sleep(self, piped, named, positional):
-        seconds, = self.only(named, positional, "seconds")
-        time.sleep(min(seconds, float(os.environ.get("LONGEST_SLEEP", "inf"))))
-        return []
-
-    def run_write_output(self, piped, named, positional):
-        value, = self.only(named, positional, "inputobject")
-        return as_list(value)
-
-    def run_write_verbose(self, piped, named, positional):
-        message, = self.only(named, positional, "message")
-        if self.get("verbosepreference") == "Continue":
-            print(f"VERBOSE: {as_text(message)}", file=sys.stderr)
-        return []
-
-    def run_write_warning(self, piped, named, positional):
-        message, = self.only(named, positional, "message")
-        print(f"WARNING: {as_text(message)}", file=sys.stderr)
-        return []
-
-    def run_write_progress(self, piped, named, positional):
-        self.only(named, positional, "activity", "status", "completed")
-        return []
 
 
 def command_line(words):
