@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . deploy/packages.sh
 
-parts=(lint unit exports oracle mock brokers bench demo package)
+parts=(lint unit exports oracle mock brokers bench demo package azure machine)
 declare -A about=(
     [lint]="formatting, clippy and rustdoc with warnings denied, shellcheck"
     [unit]="the engine, the command line and the plugin's own parts: tables, properties, files"
@@ -23,6 +23,8 @@ declare -A about=(
     [bench]="that the benchmarks work, in tiny sizes: tests/bench.sh ... --smoke"
     [demo]="the reference deployment: deploy/demo.sh --check"
     [package]="the packages: how they are made, installed, upgraded and removed beside a broker; the container image"
+    [azure]="the deployment's scripts, with the real Azure CLI against a simulated Azure"
+    [machine]="what the deployment makes of a machine: booted, certified, tried from outside, renewed, rebooted"
 )
 
 logs=${CARGO_TARGET_DIR:-target}/test-logs
@@ -134,6 +136,14 @@ part_demo() {
 
 part_package() {
     try package tests/deploy/package.sh
+}
+
+part_azure() {
+    try azure tests/deploy/azure.sh
+}
+
+part_machine() {
+    try machine tests/deploy/machine.sh
 }
 
 if [[ ${1:-} == --full ]]; then
