@@ -368,7 +368,7 @@ fn client_id(stage: &Stage, sizes: &Sizes, report: &mut Report) {
     const ROW: &str = "client id";
     let version = &stage.install.version;
     let device = &stage.users.devices[0];
-    for peer in [Peer::PasswordFile, Peer::DynamicSecurity, Peer::OursTrusting] {
+    for peer in [Peer::PasswordFile, Peer::DynamicSecurity, Peer::Ours, Peer::OursTrusting] {
         let (mut attacked, mut comings) = (Attack::default(), Comings::default());
         let (noticed, ()) = beside_pair(stage, peer, |port| {
             let mut load = Load::new(port, ATTACKERS, |number, tried| {
@@ -392,9 +392,13 @@ fn client_id(stage: &Stage, sizes: &Sizes, report: &mut Report) {
         report.check(!comings.tries.is_empty(), || {
             format!("{version}, {ROW}, {}: the device does not get in", peer.name())
         });
-        if peer == Peer::OursTrusting && !sizes.smoke {
+        if matches!(peer, Peer::Ours | Peer::OursTrusting) && !sizes.smoke {
             let most = most_tries(&comings);
-            let text = format!("the token device got in within {most:.0} tries, {} times (3)", comings.tries.len());
+            let text = format!(
+                "{}: the token device got in within {most:.0} tries, {} times (3)",
+                peer.name(),
+                comings.tries.len()
+            );
             report.target(ROW, version, !comings.tries.is_empty() && most <= 3.0, text);
         }
     }
