@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Row;
 use crate::load::{Load, Next, Outcome, back_off};
 use crate::pair::{Noticed, Pair, milliseconds};
-use crate::peers::{Peer, Stage, connect, guards};
+use crate::peers::{Peer, Stage, connect};
 use crate::report::{Figure, Report, show};
 use crate::stats::{kolmogorov_smirnov, median};
 use crate::support::mqtt::{Client, REFUSED_3, V311};
@@ -461,9 +461,8 @@ fn oracle(stage: &Stage, sizes: &Sizes, report: &mut Report) {
         let all = 2 * sizes.guesses;
         report.check(refused == all, || format!("{version}, {ROW}, {}: {refused} of {all} refused", peer.name()));
         if peer == Peer::OursTrusting && !sizes.smoke {
-            let note = if guards() { "" } else { "; without [guard], which this build does not know" };
-            report.target(ROW, version, apart.abs() <= 5.0, format!("medians {apart:+.1} % apart (at most 5){note}"));
-            let text = format!("Kolmogorov-Smirnov D {distance:.3}, p {p:.3} (p at least {LEVEL}){note}");
+            report.target(ROW, version, apart.abs() <= 5.0, format!("medians {apart:+.1} % apart (at most 5)"));
+            let text = format!("Kolmogorov-Smirnov D {distance:.3}, p {p:.3} (p at least {LEVEL})");
             report.target(ROW, version, p >= LEVEL, text);
         }
     }
