@@ -119,13 +119,13 @@ impl Guard {
             }
         }
         let is_suspect = [
-            (Key::UserAt(user, origin), limits.user_failures, 2),
-            (Key::At(origin), limits.address_failures, 4),
-            (Key::User(user), limits.address_failures, 4),
+            (Key::UserAt(user, origin), limits.user_failures, 6),
+            (Key::At(origin), limits.address_failures, 10),
+            (Key::User(user), limits.address_failures, 10),
         ]
         .into_iter()
         .any(|(key, most, part)| {
-            // People mistype: half of what one may fail, or a quarter of what all together may, makes nobody suspect.
+            // People mistype: a few of the failures that are allowed make nobody suspect.
             let failures = counters.find(self.hash(&key)).map_or(0, |counter| counter.failures(limits, most, now));
             failures > u64::from(most / part)
         });
