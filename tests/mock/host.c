@@ -191,7 +191,7 @@ static int processors;
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
 	int rc = (int)syscall(SYS_clock_gettime, clock, time);
-	if (rc || clock != CLOCK_MONOTONIC) return rc;
+	if (rc || (clock != CLOCK_MONOTONIC && clock != CLOCK_THREAD_CPUTIME_ID)) return rc;
 	bool is_main = pthread_equal(pthread_self(), main_thread);
 	if (is_main && inside == MOSQ_EVT_BASIC_AUTH) atomic_fetch_add(&ahead_ns, dear_us * 1000LL);
 	long long ns = time->tv_nsec + atomic_load(&ahead_ns);

@@ -89,7 +89,7 @@ fn some(host: &mut Host, mut random: Rng, runs: usize) -> Count {
     host.ask(&format!("hush {}", hex("policy in force")));
     while count.runs < runs {
         // Half of the time, of two checks in one turn of the loop the second one is too much.
-        host.ask(if random.bool() { "dear 0" } else { "dear 1500" });
+        host.ask(if random.bool() { "dear 0" } else { "dear 6000" });
         let mut world = World::start(host, &mut random, &mut count);
         for _ in 0..LIFE.min(runs - world.count.runs) {
             world.run();
