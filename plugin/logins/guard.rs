@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use mqtt_acl_policy::Limits;
 
+use crate::event::Client;
+
 /// How many counters there are: 1.5 MiB, whatever the world sends. When they run out, the oldest failures are forgotten.
 const SETS: usize = 1 << 14;
 const WAYS: usize = 4;
@@ -42,7 +44,11 @@ struct Counter {
 
 /// Where a client logs in from: one IPv4 address, or one IPv6 network of 64 bits, as a household or a server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(IpAddr);
+pub(crate) enum Origin {
+    Network(IpAddr),
+    /// What is no address: a Unix socket, or what a client made up.
+    Other,
+}
 
 /// Whose failures a counter counts.
 #[derive(Hash)]
@@ -90,14 +96,15 @@ impl Default for Guard {
 }
 
 impl Origin {
-    /// Where a login comes from, if the guard is to look at it: not where the broker tells no address, for then the client
-    /// is on this machine, and not where the policy trusts it.
-    pub(crate) fn of(address: Option<&[u8]>, limits: &Limits) -> Option<Self> {
-        let address: IpAddr = std::str::from_utf8(address?).ok()?.parse().ok()?;
-        if limits.trusts(address) {
+    /// Where a login comes from, if the guard is to look at it: not where the broker tells no address, as of the callers of
+    /// its HTTP listener, and not where the policy trusts the address.
+    pub(crate) fn of(client: &Client<'_>, limits: &Limits) -> Option<Self> {
+        let address: Option<IpAddr> = std::str::from_utf8(client.address?).ok().and_then(|text| text.parse().ok());
+        let Some(address) = address else { return Some(Self::Other) };
+        if limits.trusts(address) && !client.names_its_address {
             return None;
         }
-        Some(Self(match address.to_canonical() {
+        Some(Self::Network(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
             v4 => v4,
         }))
@@ -235,8 +242,12 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn client(address: &[u8]) -> Client<'_> {
+        Client { id: None, username: None, address: Some(address), names_its_address: false }
+    }
+
     fn at(address: &str) -> Option<Origin> {
-        Origin::of(Some(address.as_bytes()), &Limits::default())
+        Origin::of(&client(address.as_bytes()), &Limits::default())
     }
 
     fn limits(user: u32, address: u32) -> Limits {
@@ -260,7 +271,7 @@ mod tests {
         assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
         assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
         for text in ["", "nowhere", "/run/mosquitto.sock"] {
-            assert_eq!(at(text), None);
+            assert_eq!(at(text), Some(Origin::Other));
         }
     }
 

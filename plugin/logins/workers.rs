@@ -37,8 +37,11 @@ pub(crate) struct Job {
     pub(crate) password: Zeroizing<Vec<u8>>,
     /// As the broker tells it, for the log.
     pub(crate) address: Option<Box<[u8]>>,
+    pub(crate) names_its_address: bool,
     pub(crate) origin: Option<Origin>,
     pub(crate) is_suspect: bool,
+    /// Whether it is a caller of the HTTP listener.
+    pub(crate) is_http: bool,
     pub(crate) since: Instant,
     /// The client that waits for the result. Without one, the result is for when it comes again.
     pub(crate) ticket: Option<Ticket>,
@@ -76,7 +79,7 @@ struct Shared {
 #[derive(Debug)]
 struct Queue {
     /// Somebody waits for these.
-    awaited: Lane,
+    awaited: VecDeque<Box<Job>>,
     /// Nobody does for these.
     silent: Lane,
     /// Whose turn it is: neither of them is to hold the other up.
@@ -114,12 +117,11 @@ impl Lane {
 impl Queue {
     fn pop(&mut self) -> Option<Box<Job>> {
         self.silent_is_next = !self.silent_is_next;
-        let (first, second) = if self.silent_is_next {
-            (&mut self.awaited, &mut self.silent)
+        if self.silent_is_next {
+            self.awaited.pop_front().or_else(|| self.silent.pop())
         } else {
-            (&mut self.silent, &mut self.awaited)
-        };
-        first.pop().or_else(|| second.pop())
+            self.silent.pop().or_else(|| self.awaited.pop_front())
+        }
     }
 }
 
@@ -131,7 +133,7 @@ impl Workers {
             guard,
             waker,
             queue: Mutex::new(Queue {
-                awaited: Lane::default(),
+                awaited: VecDeque::new(),
                 silent: Lane::default(),
                 silent_is_next: false,
                 silent_logins: HashSet::new(),
@@ -157,7 +159,10 @@ impl Workers {
         let room = BACKLOG.as_micros() / queue.cost.as_micros().max(1) * self.threads.len() as u128;
         let room = usize::try_from(room).unwrap_or(usize::MAX).clamp(*JOBS.start(), *JOBS.end());
         if job.ticket.is_some() {
-            queue.awaited.push(job, room)?;
+            if queue.awaited.len() >= room {
+                return Err(job);
+            }
+            queue.awaited.push_back(job);
         } else {
             let Some(login) = job.policy.fingerprint(&job.user, &job.password) else { return Err(job) };
             if queue.silent_logins.contains(&login) {
