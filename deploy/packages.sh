@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by deploy/demo.sh and tests/run.sh: installs Debian's or Ubuntu's packages that are missing.
+# Sourced by the scripts of deploy/ and tests/: installs Debian's or Ubuntu's packages that are missing.
 
 # need PACKAGE...: installs those of the packages that are not there. Fails, and says what to do, where that is not allowed.
 need() {
@@ -44,4 +44,15 @@ need_to_build() {
         return 1
     fi
     need gcc libc6-dev mosquitto-dev libmosquitto-dev libclang-dev
+}
+
+# The Debian mirror this machine uses itself: `mirror debian`, `mirror debian-security`. A machine that is not Debian's
+# has a list of those in one of its own packages.
+mirror() {
+    # shellcheck disable=SC2016 # apt's own variable
+    apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | sort -u | grep -m1 -E "/$1/?\$" || {
+        local known=/usr/share/python-apt/templates/Debian.info
+        [[ -s $known ]] || need python-apt-common >&2
+        sed -n "s|^BaseURI: *\(.*\)/debian/*\$|\1/$1|p" "$known" 2>/dev/null | grep -m1 .
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Client<'a> {
     pub(crate) username: Option<&'a [u8]>,
     /// Its address; see [`Broker::client_address`] for who has none.
     pub(crate) address: Option<&'a [u8]>,
+    /// Whether the address may be what the client says: 2.0.21 takes a WebSocket client's from its `X-Forwarded-For`.
+    pub(crate) names_its_address: bool,
 }
 
 /// Somebody wants to log in.
@@ -64,7 +66,9 @@ impl<'a> Client<'a> {
         let username = unsafe { broker.client_username(client) };
         // SAFETY: as above.
         let address = unsafe { broker.client_address(client) };
-        Some(Self { id, username, address })
+        // SAFETY: as above.
+        let names_its_address = !broker.is_2_1() && unsafe { broker.is_websocket(client) };
+        Some(Self { id, username, address, names_its_address })
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! recall says None ──> guard ──> 2.1, MQTT 3: a worker checks, the client waits (pending)
-//!                        │       else, without failures of late and while the budget lasts: checked here and now
+//!                        │       else, while the budget lasts: checked here and now
 //!                        │       else: refused, and a worker checks it for when the client comes again
+//!                        ├─────> many failures: the same at once
 //!                        └─────> too many failures: refused unchecked
 //! ```
 //!
@@ -16,7 +17,9 @@ mod guard;
 mod pending;
 mod workers;
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -25,12 +28,13 @@ use mqtt_acl_policy::{Limits, Policy, Verdict};
 use zeroize::Zeroizing;
 
 use crate::event::Client;
-use crate::threads::Waker;
+use crate::threads::{self, Waker};
 
 use budget::Budget;
-use guard::{Excess, Guard, Of, Origin, Standing};
+use guard::{Excess, Guard, Of, Standing};
 use workers::Workers;
 
+pub(crate) use guard::Origin;
 pub(crate) use pending::{ClientKey, Pending, Ticket};
 pub(crate) use workers::{Finding, Job};
 
@@ -60,8 +64,11 @@ pub(crate) struct Logins {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Until when client ids may not wait.
-    resting: HashMap<Box<[u8]>, Instant>,
+    /// Until when client ids may not wait, by their hash: ids may be long.
+    resting: HashMap<u64, Instant>,
+    hasher: RandomState,
+    /// How many they may become before those are forgotten that have rested.
+    most: usize,
     /// Who began to wait, in that order.
     began: VecDeque<(Instant, Box<[u8]>, Ticket)>,
 }
@@ -91,16 +98,16 @@ pub(crate) enum Hold {
     Guarded(Excess),
     /// There is too much to check. Try again later.
     Busy,
-    /// This client id waited just now.
-    Resting,
+    /// The user or the address failed often of late, so the broker itself does not check it.
+    Suspect,
     /// It did not get its turn in time.
     OutOfTime,
 }
 
 impl Hold {
-    /// Whether the client should try again.
+    /// Whether the client is told to try again, which tells nobody anything about the password.
     pub(crate) fn is_busy(self) -> bool {
-        !matches!(self, Self::Guarded(_))
+        matches!(self, Self::Busy)
     }
 }
 
@@ -114,8 +121,9 @@ impl fmt::Display for Hold {
                 "too many wrong passwords from this address, its passwords are not checked for a while"
             }
             Self::Busy => "too many passwords to check just now, this one is checked for when the client comes again",
-            Self::Resting => {
-                "a password was checked under this client id just now, this one is checked for when the client comes again"
+            Self::Suspect => {
+                "too many wrong passwords of late for this user or from this address, this one is checked for when the client \
+                 comes again"
             }
             Self::OutOfTime => "the password could not be checked in time",
         })
@@ -146,7 +154,7 @@ impl Logins {
         route: Route,
     ) -> Check {
         let limits = policy.limits();
-        let origin = Origin::of(client.address, limits);
+        let origin = Origin::of(client, limits);
         let is_suspect = match self.guard.judge(limits, user, origin) {
             Standing::Refused(excess) => return Check::Refused(Hold::Guarded(excess)),
             standing => standing == Standing::Suspect,
@@ -160,17 +168,20 @@ impl Logins {
                 user: user.into(),
                 password: Zeroizing::new(password.to_vec()),
                 address: client.address.map(Into::into),
+                names_its_address: client.names_its_address,
                 origin,
                 is_suspect,
+                is_http: route == Route::Http,
                 since: now,
                 ticket,
             })
         };
         let (budget, ticks) = match route {
-            Route::Later(_) if self.rests(id, now) && is_suspect => {
-                // Where there is no room either, the client is as busy as it was.
+            // While somebody waits nobody else can log in under that id, so nobody waits who may be guessing.
+            Route::Later(_) | Route::Now { .. } if is_suspect => {
+                // Where there is no room either, nothing is lost: the client may come again.
                 let _ = self.workers.take(job(None));
-                return Check::Refused(Hold::Resting);
+                return Check::Refused(Hold::Suspect);
             }
             // Somebody mistyped, or two clients share an id: the broker waits for once.
             Route::Later(_) if self.rests(id, now) => (&self.budget, true),
@@ -180,18 +191,20 @@ impl Logins {
                     pending().supersede(Some(id), client);
                     return Check::Refused(Hold::Busy);
                 }
-                self.state().began.push_back((now, id.into(), ticket));
+                let mut state = self.state();
+                state.began.push_back((now, id.into(), ticket));
+                // Whoever goes away and comes again gains nothing by it.
+                state.rests_until(id, now + GIVE_UP);
                 return Check::Later;
             }
             Route::Now { ticks } => (&self.budget, ticks),
             // Turns are for the broker's loop.
             Route::Http => (&self.http_budget, false),
         };
-        // The broker waits for nobody who may be guessing.
-        if !is_suspect && budget.allows(limits.share, ticks, now) {
+        if budget.allows(limits.share, ticks, now) {
+            let start = threads::processor_time();
             let verdict = policy.verify(user, password);
-            let end = Instant::now();
-            budget.spent(end - now, end);
+            budget.spent(threads::processor_time().saturating_sub(start), Instant::now());
             return Check::Now(verdict);
         }
         let _ = self.workers.take(job(None));
@@ -204,13 +217,13 @@ impl Logins {
     }
 
     /// A login failed that [`Logins::check`] or a worker had checked.
-    pub(crate) fn failed(&self, limits: &Limits, user: &[u8], address: Option<&[u8]>) {
-        self.guard.failed(limits, user, Origin::of(address, limits));
+    pub(crate) fn failed(&self, limits: &Limits, user: &[u8], origin: Option<Origin>) {
+        self.guard.failed(limits, user, origin);
     }
 
     /// A login was refused, however little time that took. Says whether it is to be told that these are too many.
-    pub(crate) fn refused(&self, limits: &Limits, address: Option<&[u8]>) -> bool {
-        self.guard.refused(limits, Origin::of(address, limits))
+    pub(crate) fn refused(&self, limits: &Limits, origin: Option<Origin>) -> bool {
+        self.guard.refused(limits, origin)
     }
 
     /// TICK: a turn of the broker's loop is over.
@@ -237,17 +250,29 @@ impl Logins {
     pub(crate) fn rest(&self, id: &[u8], since: Instant) {
         let now = Instant::now();
         let until = (since + REST).max(now + REST_FACTOR * (now - since));
-        let mut state = self.state();
-        state.resting.retain(|_, until| *until > now);
-        state.resting.insert(id.into(), until);
+        self.state().rests_until(id, until);
     }
 
     fn rests(&self, id: &[u8], now: Instant) -> bool {
-        self.state().resting.get(id).is_some_and(|until| *until > now)
+        let state = self.state();
+        state.resting.get(&state.hasher.hash_one(id)).is_some_and(|until| *until > now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing is called while it is held that could leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn rests_until(&mut self, id: &[u8], until: Instant) {
+        const AT_LEAST: usize = 4096;
+        if self.resting.len() >= self.most.max(AT_LEAST) {
+            let now = Instant::now();
+            self.resting.retain(|_, until| *until > now);
+            // Twice as many, so that this is not done again and again.
+            self.most = 2 * self.resting.len();
+        }
+        self.resting.insert(self.hasher.hash_one(id), until);
     }
 }

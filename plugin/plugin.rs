@@ -226,8 +226,10 @@ struct Who<'a>(&'a Client<'a>);
 
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Client { id, username, address } = *self.0;
-        write!(f, "address {}", Escaped(address.unwrap_or(b"unknown")))?;
+        let Client { id, username, address, names_its_address } = *self.0;
+        // Where it is the client's own word, nobody must be banned for it.
+        let what = if names_its_address { "alleged address" } else { "address" };
+        write!(f, "{what} {}", Escaped(address.unwrap_or(b"unknown")))?;
         match username {
             Some(name) => write!(f, ", user \"{}\"", Escaped(name))?,
             None => f.write_str(", no user name")?,
@@ -239,11 +241,11 @@ impl fmt::Display for Who<'_> {
 /// Test builds panic here on purpose.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::panic, reason = "the tests want one")]
-fn inject_fault(texts: &[&[u8]]) {
+pub(crate) fn inject_fault(texts: &[&[u8]]) {
     if texts.contains(&&b"panic!"[..]) {
         panic!("injected");
     }
 }
 
 #[cfg(not(feature = "fault-injection"))]
-fn inject_fault(_: &[&[u8]]) {}
+pub(crate) fn inject_fault(_: &[&[u8]]) {}

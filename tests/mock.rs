@@ -14,10 +14,14 @@
 mod host;
 #[path = "mock/library.rs"]
 mod library;
+#[path = "mock/model.rs"]
+mod model;
 #[path = "mock/policy.rs"]
 mod policy;
 #[path = "mock/random.rs"]
 mod random;
+#[path = "mock/waiting.rs"]
+mod waiting;
 
 use std::{
     fs,
@@ -81,14 +85,28 @@ const SCENARIOS: &[(&str, Scenario)] = &scenarios![
     refusals_do_not_grow_memory,
     panic_in_a_callback,
     random::calls,
+    waiting::results_wake_the_loop,
+    waiting::another_handler_is_left_alone,
+    waiting::the_last_instance_restores_the_handler,
+    waiting::cleanup_amid_checks,
+    waiting::a_worker_that_panics,
 ];
+
+/// Elsewhere nobody waits.
+const SCENARIOS_OF_2_1: &[(&str, Scenario)] =
+    &scenarios![waiting::a_full_queue_refuses, waiting::wills_of_those_who_wait, model::interleavings,];
+
+fn scenarios(broker: Broker) -> impl Iterator<Item = &'static (&'static str, Scenario)> {
+    let more = if broker == Broker::V2_1 { SCENARIOS_OF_2_1 } else { &[] };
+    SCENARIOS.iter().chain(more)
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let valgrind = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_ok();
     let mut trials = Vec::new();
     for broker in Broker::ALL {
-        for (name, scenario) in SCENARIOS {
+        for (name, scenario) in scenarios(broker) {
             trials.push(Trial::test(format!("{}::{name}", broker.name()), move || {
                 let mut host = Host::start(broker, Under::Nothing);
                 scenario(&mut host);
@@ -101,7 +119,7 @@ fn main() -> ExitCode {
         let trial = Trial::test(format!("{}::all_under_valgrind{missing}", broker.name()), move || {
             let mut host = Host::start(broker, Under::Valgrind);
             let mut failed = Vec::new();
-            for (name, scenario) in SCENARIOS {
+            for (name, scenario) in scenarios(broker) {
                 eprintln!("{}::{name} under valgrind", broker.name());
                 // A wrong answer does not keep valgrind from seeing the rest.
                 if panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut host))).is_err() {
@@ -466,7 +484,12 @@ fn http_api_on_a_second_thread(host: &mut Host) {
             host.settle();
         }
         let tally = host.ask("join");
-        assert_eq!(tally.lines, [format!("tally {refused} 200")], "alice has no right to the api");
+        // Where there is too much to check, it is told to come again.
+        let is_right = |line: &String| line.starts_with(&format!("tally {refused} ")) || line.starts_with("tally 137 ");
+        assert!(
+            !tally.lines.is_empty() && tally.lines.iter().all(is_right),
+            "alice has no right to the api: {tally:?}"
+        );
     }
     assert!(!host.acl(WRITE, API, OWN), "topic rules do not apply to it");
     assert!(!host.acl(SUBSCRIBE, API, "cmd/demo/+/alice/#"));
@@ -503,7 +526,7 @@ fn log_topic_subscriber_reenters_where_nothing_ticks(host: &mut Host) {
 
 fn log_to_bob(host: &mut Host) {
     host.ask(&format!("logtopic 0 {BOB}"));
-    let answer = host.ask(&format!("auth 0 {ALICE} x616c696365 x77726f6e67"));
+    let answer = host.answer_to_auth(ALICE, Some(b"alice"), Some(b"wrong"));
     assert!(answer.value == Some(11) && answer.says("log ") && answer.says("logread 12"), "{answer:?}");
     assert!(!host.acl(WRITE, ALICE, OTHERS));
     assert!(!host.acl(READ, BOB, "$SYS/broker/log/N"));

@@ -6,6 +6,7 @@
 # FORCE_PINNED=1 takes the second way anywhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. deploy/package/zig.sh
 target=${CARGO_TARGET_DIR:-target}
 
 glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed -n 's/^glibc 2\.\([0-9]*\).*/\1/p')
@@ -15,19 +16,7 @@ if [[ -z ${FORCE_PINNED:-} && -n $glibc && $glibc -le 36 ]]; then
     exit
 fi
 
-tools=$target/zig
-if [[ ! -x $tools/bin/cargo-zigbuild ]]; then
-    python3 -m venv "$tools" >&2 || { echo "pinned.sh: Python's venv is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-    "$tools/bin/pip" install --quiet 'cargo-zigbuild==0.24.*' 'ziglang==0.17.*' >&2
-fi
-# zig brings its own system headers and does not look at this machine's, so it is shown those of mosquitto alone.
-include=$tools/mosquitto
-shopt -s nullglob
-mkdir -p "$include"
-ln -sft "$include" "${MOSQUITTO_INCLUDE_DIR:-/usr/include}"/{mosquitto,mqtt_protocol,cjson}*
-MOSQUITTO_INCLUDE_DIR=$(realpath "$include")
-export MOSQUITTO_INCLUDE_DIR
-
+use_zig "$target"
 host=$(rustc -vV | sed -n 's/^host: //p')
-PATH=$(realpath "$tools/bin"):$PATH cargo zigbuild --quiet --release --lib --target "$host.2.28" >&2
+cargo zigbuild --quiet --release --lib --target "$host.2.28" >&2
 realpath "$target/$host/release/libmqtt_acl.so"

@@ -3,6 +3,7 @@
 #
 #   tests/run.sh             all of them
 #   tests/run.sh PART...     some of them
+#   tests/run.sh --full ...  also what takes long: more suites and processors; otherwise that is counted as skipped
 #   tests/run.sh --list      names the parts
 #
 # Installs what is missing, with sudo where it is not run as root. What cannot run on this machine says so and is counted
@@ -11,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . deploy/packages.sh
 
-parts=(lint unit exports oracle mock brokers bench demo)
+parts=(lint unit exports oracle mock brokers bench demo package azure machine)
 declare -A about=(
     [lint]="formatting, clippy and rustdoc with warnings denied, shellcheck"
     [unit]="the engine, the command line and the plugin's own parts: tables, properties, files"
@@ -21,6 +22,9 @@ declare -A about=(
     [brokers]="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
     [bench]="that the benchmarks work, in tiny sizes: tests/bench.sh ... --smoke"
     [demo]="the reference deployment: deploy/demo.sh --check"
+    [package]="the packages: how they are made, installed, upgraded and removed beside a broker; the container image"
+    [azure]="the deployment's scripts, with the real Azure CLI against a simulated Azure"
+    [machine]="what the deployment makes of a machine: booted, certified, tried from outside, renewed, rebooted"
 )
 
 logs=${CARGO_TARGET_DIR:-target}/test-logs
@@ -39,7 +43,7 @@ try() {
     status=${PIPESTATUS[0]}
     # cargo's test harnesses, and our own scripts' closing line.
     counts=$(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.*/\1 \2 \3/p
-                      s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2 0/p' "$log")
+                      s/^([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?$/\1 \2 \4/p' "$log")
     local p=0 f=0 s=0
     while read -r a b c; do
         [[ -n $a ]] || continue
@@ -79,6 +83,7 @@ part_lint() {
     if cargo clippy --version >/dev/null 2>&1; then
         try clippy cargo clippy --workspace --all-targets --quiet -- -D warnings
         try "clippy with fault injection" cargo clippy --quiet --features fault-injection -- -D warnings
+        try "clippy with pages" cargo clippy -p mqtt-acl-cli --quiet --features pages -- -D warnings
     else
         skip clippy "this toolchain has no clippy (rustup component add clippy)"
     fi
@@ -129,6 +134,22 @@ part_demo() {
     try demo deploy/demo.sh --check
 }
 
+part_package() {
+    try package tests/deploy/package.sh
+}
+
+part_azure() {
+    try azure tests/deploy/azure.sh
+}
+
+part_machine() {
+    try machine tests/deploy/machine.sh
+}
+
+if [[ ${1:-} == --full ]]; then
+    export FULL=1
+    shift
+fi
 case "${1:-}" in
     --list)
         for part in "${parts[@]}"; do

@@ -13,13 +13,11 @@ use std::time::{Duration, Instant};
 
 use mqtt_acl_policy::Limits;
 
+use crate::event::Client;
+
 /// How many counters there are: 1.5 MiB, whatever the world sends. When they run out, the oldest failures are forgotten.
 const SETS: usize = 1 << 14;
 const WAYS: usize = 4;
-
-/// People mistype: so many failures of a user at an address, or of a user or an address in all, make nobody suspect.
-const FEW: u64 = 3;
-const FEW_TOGETHER: u64 = 10;
 
 /// Counts failures.
 #[derive(Debug)]
@@ -46,7 +44,11 @@ struct Counter {
 
 /// Where a client logs in from: one IPv4 address, or one IPv6 network of 64 bits, as a household or a server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(IpAddr);
+pub(crate) enum Origin {
+    Network(IpAddr),
+    /// What is no address: a Unix socket, or what a client made up.
+    Other,
+}
 
 /// Whose failures a counter counts.
 #[derive(Hash)]
@@ -94,14 +96,15 @@ impl Default for Guard {
 }
 
 impl Origin {
-    /// Where a login comes from, if the guard is to look at it: not where the broker tells no address, for then the client
-    /// is on this machine, and not where the policy trusts it.
-    pub(crate) fn of(address: Option<&[u8]>, limits: &Limits) -> Option<Self> {
-        let address: IpAddr = std::str::from_utf8(address?).ok()?.parse().ok()?;
-        if limits.trusts(address) {
+    /// Where a login comes from, if the guard is to look at it: not where the broker tells no address, as of the callers of
+    /// its HTTP listener, and not where the policy trusts the address.
+    pub(crate) fn of(client: &Client<'_>, limits: &Limits) -> Option<Self> {
+        let address: Option<IpAddr> = std::str::from_utf8(client.address?).ok().and_then(|text| text.parse().ok());
+        let Some(address) = address else { return Some(Self::Other) };
+        if limits.trusts(address) && !client.names_its_address {
             return None;
         }
-        Some(Self(match address.to_canonical() {
+        Some(Self::Network(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
             v4 => v4,
         }))
@@ -123,13 +126,15 @@ impl Guard {
             }
         }
         let is_suspect = [
-            (Key::UserAt(user, origin), limits.user_failures, FEW),
-            (Key::At(origin), limits.address_failures, FEW_TOGETHER),
-            (Key::User(user), limits.address_failures, FEW_TOGETHER),
+            (Key::UserAt(user, origin), limits.user_failures, 6),
+            (Key::At(origin), limits.address_failures, 10),
+            (Key::User(user), limits.address_failures, 10),
         ]
         .into_iter()
-        .any(|(key, most, few)| {
-            counters.find(self.hash(&key)).is_some_and(|counter| counter.failures(limits, most, now) > few)
+        .any(|(key, most, part)| {
+            // People mistype: a few of the failures that are allowed make nobody suspect.
+            let failures = counters.find(self.hash(&key)).map_or(0, |counter| counter.failures(limits, most, now));
+            failures > u64::from(most / part)
         });
         if is_suspect { Standing::Suspect } else { Standing::Clean }
     }
@@ -237,8 +242,12 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn client(address: &[u8]) -> Client<'_> {
+        Client { id: None, username: None, address: Some(address), names_its_address: false }
+    }
+
     fn at(address: &str) -> Option<Origin> {
-        Origin::of(Some(address.as_bytes()), &Limits::default())
+        Origin::of(&client(address.as_bytes()), &Limits::default())
     }
 
     fn limits(user: u32, address: u32) -> Limits {
@@ -262,7 +271,7 @@ mod tests {
         assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
         assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
         for text in ["", "nowhere", "/run/mosquitto.sock"] {
-            assert_eq!(at(text), None);
+            assert_eq!(at(text), Some(Origin::Other));
         }
     }
 
@@ -283,7 +292,7 @@ mod tests {
     #[test]
     fn many_failures_of_a_user_or_from_an_address_make_suspect_what_is_not_refused() {
         let (guard, limits) = (Guard::default(), limits(5, 100));
-        for number in 0..20 {
+        for number in 0..30 {
             guard.failed(&limits, b"a", at(&format!("192.0.2.{number}")));
             guard.failed(&limits, format!("user{number}").as_bytes(), at("2001:db8::1"));
         }

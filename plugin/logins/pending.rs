@@ -9,12 +9,12 @@
 //!   logging in first.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Tells apart the clients that are in memory at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClientKey(pub(crate) usize);
 
 /// One wait.
@@ -35,9 +35,9 @@ pub(crate) struct Pending {
 struct State {
     last: u64,
     /// Who waits under which client id.
-    waiting: HashMap<Box<[u8]>, Ticket>,
+    waiting: BTreeMap<Box<[u8]>, Ticket>,
     /// Clients that waited, or wait, and are not logged in, with the number of that wait.
-    strangers: HashMap<ClientKey, u64>,
+    strangers: BTreeMap<ClientKey, u64>,
     /// The one that the broker is being told to let in.
     entering: Option<ClientKey>,
 }

@@ -15,12 +15,13 @@ use zeroize::Zeroizing;
 
 use super::guard::{Excess, Guard, Origin, Standing};
 use super::pending::Ticket;
+use crate::plugin::inject_fault;
 use crate::threads::{self, Waker};
 
 /// A login is answered within this time, or refused. Clients give up after much more.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
-/// How much work may wait: so much that the last of it is done well before the deadline.
-const BACKLOG: Duration = Duration::from_secs(2);
+/// How much work each of the two queues may hold: so much that the last of it is done before the deadline.
+const BACKLOG: Duration = Duration::from_millis(1200);
 /// What a check is taken to need until one was seen.
 const FIRST_GUESS: Duration = Duration::from_millis(20);
 /// How much may wait, whatever the checks take.
@@ -36,8 +37,11 @@ pub(crate) struct Job {
     pub(crate) password: Zeroizing<Vec<u8>>,
     /// As the broker tells it, for the log.
     pub(crate) address: Option<Box<[u8]>>,
+    pub(crate) names_its_address: bool,
     pub(crate) origin: Option<Origin>,
     pub(crate) is_suspect: bool,
+    /// Whether it is a caller of the HTTP listener.
+    pub(crate) is_http: bool,
     pub(crate) since: Instant,
     /// The client that waits for the result. Without one, the result is for when it comes again.
     pub(crate) ticket: Option<Ticket>,
@@ -74,14 +78,51 @@ struct Shared {
 
 #[derive(Debug)]
 struct Queue {
-    /// Those without failures of late come first.
-    clean: VecDeque<Box<Job>>,
-    suspect: VecDeque<Box<Job>>,
-    /// The logins without a ticket that are in the queue or being checked: one is enough of each.
-    silent: HashSet<Fingerprint>,
+    /// Somebody waits for these.
+    awaited: VecDeque<Box<Job>>,
+    /// Nobody does for these.
+    silent: Lane,
+    /// Whose turn it is: neither of them is to hold the other up.
+    silent_is_next: bool,
+    /// The silent logins that are in the queue or being checked: one is enough of each.
+    silent_logins: HashSet<Fingerprint>,
     /// What a check takes, by those of late.
     cost: Duration,
     is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// Those without many failures of late come first.
+    clean: VecDeque<Box<Job>>,
+    suspect: VecDeque<Box<Job>>,
+}
+
+impl Lane {
+    /// Takes a job on, or gives it back where so many wait already. Suspects have half of the room.
+    fn push(&mut self, job: Box<Job>, room: usize) -> Result<(), Box<Job>> {
+        let (lane, room) = if job.is_suspect { (&mut self.suspect, room / 2) } else { (&mut self.clean, room) };
+        if lane.len() >= room {
+            return Err(job);
+        }
+        lane.push_back(job);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Box<Job>> {
+        self.clean.pop_front().or_else(|| self.suspect.pop_front())
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Box<Job>> {
+        self.silent_is_next = !self.silent_is_next;
+        if self.silent_is_next {
+            self.awaited.pop_front().or_else(|| self.silent.pop())
+        } else {
+            self.silent.pop().or_else(|| self.awaited.pop_front())
+        }
+    }
 }
 
 impl Workers {
@@ -92,9 +133,10 @@ impl Workers {
             guard,
             waker,
             queue: Mutex::new(Queue {
-                clean: VecDeque::new(),
-                suspect: VecDeque::new(),
-                silent: HashSet::new(),
+                awaited: VecDeque::new(),
+                silent: Lane::default(),
+                silent_is_next: false,
+                silent_logins: HashSet::new(),
                 cost: FIRST_GUESS,
                 is_over: false,
             }),
@@ -111,29 +153,23 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Takes a job on, or gives it back where too much waits already. Suspects have half of the room.
+    /// Takes a job on, or gives it back where too much waits already.
     pub(crate) fn take(&self, job: Box<Job>) -> Result<(), Box<Job>> {
         let mut queue = self.shared.queue();
         let room = BACKLOG.as_micros() / queue.cost.as_micros().max(1) * self.threads.len() as u128;
         let room = usize::try_from(room).unwrap_or(usize::MAX).clamp(*JOBS.start(), *JOBS.end());
-        let is_full = if job.is_suspect {
-            queue.suspect.len() >= room / 2
-        } else {
-            queue.clean.len() + queue.suspect.len() >= room
-        };
-        if job.ticket.is_none() {
-            match job.policy.fingerprint(&job.user, &job.password) {
-                Some(login) if queue.silent.contains(&login) => return Ok(()),
-                Some(login) if !is_full => drop(queue.silent.insert(login)),
-                _ => return Err(job),
+        if job.ticket.is_some() {
+            if queue.awaited.len() >= room {
+                return Err(job);
             }
-        } else if is_full {
-            return Err(job);
-        }
-        if job.is_suspect {
-            queue.suspect.push_back(job)
+            queue.awaited.push_back(job);
         } else {
-            queue.clean.push_back(job)
+            let Some(login) = job.policy.fingerprint(&job.user, &job.password) else { return Err(job) };
+            if queue.silent_logins.contains(&login) {
+                return Ok(());
+            }
+            queue.silent.push(job, room)?;
+            queue.silent_logins.insert(login);
         }
         drop(queue);
         self.shared.bell.notify_one();
@@ -167,7 +203,7 @@ impl Shared {
             let finding = catch_unwind(AssertUnwindSafe(|| self.check(&job))).unwrap_or(Finding::Unchecked);
             if job.ticket.is_none() {
                 if let Some(login) = job.policy.fingerprint(&job.user, &job.password) {
-                    self.queue().silent.remove(&login);
+                    self.queue().silent_logins.remove(&login);
                 }
             }
             self.done.lock().unwrap_or_else(PoisonError::into_inner).push((job, finding));
@@ -185,10 +221,7 @@ impl Shared {
             if queue.is_over {
                 return None;
             }
-            if let Some(job) = queue.clean.pop_front() {
-                return Some(job);
-            }
-            if let Some(job) = queue.suspect.pop_front() {
+            if let Some(job) = queue.pop() {
                 return Some(job);
             }
             if self.waker.is_some() && self.ready.load(Ordering::Relaxed) {
@@ -211,6 +244,7 @@ impl Shared {
         if let Standing::Refused(excess) = self.guard.judge(job.policy.limits(), &job.user, job.origin) {
             return Finding::Guarded(excess);
         }
+        inject_fault(&[&job.user]);
         let start = Instant::now();
         let verdict = job.policy.verify(&job.user, &job.password);
         let mut queue = self.queue();

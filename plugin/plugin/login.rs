@@ -8,7 +8,7 @@ use mqtt_acl_policy::{self as policy, Action, Decision, Policy, Verdict};
 use super::{Plugin, Who, inject_fault};
 use crate::answer::Answer;
 use crate::event::{BasicAuth, Client};
-use crate::logins::{self, Check, Finding, Hold, Job, Route};
+use crate::logins::{self, Check, Finding, Hold, Job, Origin, Route};
 
 impl Plugin {
     /// BASIC_AUTH: a CONNECT, a session that is checked again after SIGHUP, or a caller of the HTTP listener.
@@ -49,7 +49,7 @@ impl Plugin {
                 };
                 let decision = policy.admit(&client, purpose, &verdict);
                 if was_slow && !decision.is_allow() {
-                    self.logins.failed(policy.limits(), user, event.client.address);
+                    self.logins.failed(policy.limits(), user, Origin::of(&event.client, policy.limits()));
                 }
                 (decision, Some(verdict))
             }
@@ -70,7 +70,9 @@ impl Plugin {
 
     /// How a login can be answered whose password takes time to check.
     fn route(&self, event: &BasicAuth<'_>, http: bool, policy: &Policy) -> Route {
-        let can_wait = self.broker.is_2_1() && !event.is_mqtt_5 && !self.in_pass.load(Ordering::Relaxed);
+        // Without a TICK nobody would be answered, and a pass before the first one is not known for a pass.
+        let answers = self.broker.is_2_1() && self.tickless.ticks();
+        let can_wait = answers && !event.is_mqtt_5 && !self.in_pass.load(Ordering::Relaxed);
         if http {
             Route::Http
         } else if can_wait && policy.limits().delayed {
@@ -99,6 +101,10 @@ impl Plugin {
         }
         for (id, ticket) in self.logins.overdue() {
             if logins::pending().end(&id, ticket) {
+                self.note_hold(
+                    Hold::OutOfTime,
+                    &Client { id: Some(&id), username: None, address: None, names_its_address: false },
+                );
                 self.broker.complete_basic_auth(&id, Answer::AUTH);
             }
         }
@@ -126,7 +132,13 @@ impl Plugin {
             }
             finding => finding,
         };
-        let who = Client { id: Some(&job.id), username: Some(&job.user), address: job.address.as_deref() };
+        let who = Client {
+            id: Some(&job.id),
+            username: Some(&job.user),
+            address: job.address.as_deref(),
+            names_its_address: job.names_its_address,
+        };
+        let purpose = if job.is_http { Action::Api(b"/api/") } else { Action::Connect };
         let client = policy::Client { user: Some(&job.user), id: &job.id };
         let waits = job.ticket.filter(|ticket| logins::pending().end(&job.id, *ticket));
         if job.ticket.is_some() {
@@ -134,11 +146,11 @@ impl Plugin {
         }
         let admitted = match finding {
             Finding::Checked(verdict) => {
-                let decision = policy.admit(&client, Action::Connect, &verdict);
+                let decision = policy.admit(&client, purpose, &verdict);
                 if decision.is_allow() {
                     self.note_old_password(Some(&verdict), &who);
                 } else {
-                    self.logins.failed(policy.limits(), &job.user, who.address);
+                    self.logins.failed(policy.limits(), &job.user, job.origin);
                     self.note_refusal(&policy, decision, &who, false);
                 }
                 decision.is_allow()
@@ -173,7 +185,7 @@ impl Plugin {
             let asked = policy::Client { user: client.username, id: client.id.unwrap_or_default() };
             format!("{what}: {}; {}", policy.reason(&asked, decision), Who(client))
         });
-        if self.logins.refused(policy.limits(), client.address) {
+        if self.logins.refused(policy.limits(), Origin::of(client, policy.limits())) {
             self.journal.alarm(|| format!("guessing: too many refused logins from this address; {}", Who(client)));
         }
     }

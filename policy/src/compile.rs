@@ -571,12 +571,8 @@ impl Compiler<'_> {
             };
             self.problems.warning(place, format!("{weakness}{others}"));
         }
-        /// More would not make the mixture of password strings any truer.
-        const DECOYS: usize = 1024;
-        let step = self.policy.users.len() / DECOYS + 1;
-        let names =
-            self.policy.users.iter().filter(|(_, user)| !user.credentials.is_empty()).map(|(name, _)| name.clone());
-        self.policy.decoys = Decoys::new(names.step_by(step).collect());
+        let with_password = self.policy.users.iter().filter(|(_, user)| !user.credentials.is_empty());
+        self.policy.decoys = Decoys::new(with_password.map(|(name, _)| &**name));
         let mut slots = 0;
         for credential in self.policy.users.values_mut().flat_map(|user| &mut user.credentials) {
             credential.slot = Slot::number(slots);

@@ -67,9 +67,9 @@ impl Credential {
         read::weakness(&self.scheme)
     }
 
-    /// Whether checking takes microseconds.
+    /// Whether checking takes microseconds and guessing is hopeless, so that it needs no guard.
     pub(crate) fn is_quick(&self) -> bool {
-        matches!(self.scheme, Scheme::Token | Scheme::Sha512)
+        self.scheme == Scheme::Token
     }
 
     /// Whether this is the password. Takes milliseconds, as it is meant to, unless it [is quick](Self::is_quick).

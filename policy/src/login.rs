@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use smallvec::SmallVec;
+
 use crate::credential::Credential;
 use crate::decision::{Action, Client, Decision, Refusal};
 use crate::fingerprint::Fingerprint;
@@ -81,8 +83,13 @@ impl Policy {
     /// the user whose place it takes (S30).
     pub fn verify(&self, user: &[u8], password: &[u8]) -> Verdict {
         let (credentials, refusal) = self.standing_in(user);
-        let found = credentials.iter().position(|credential| !credential.is_quick() && credential.verify(password));
-        match (found, refusal) {
+        // All of them, so that the time does not tell whether one fits, nor which.
+        let fitting: SmallVec<[usize; 4]> = (0..)
+            .zip(credentials)
+            .filter(|(_, credential)| !credential.is_quick() && credential.verify(password))
+            .map(|(at, _)| at)
+            .collect();
+        match (fitting.first().copied(), refusal) {
             (Some(at), None) => self.right(Right { at, login: self.fingerprint(user, password) }),
             (_, refusal) => self.wrong(refusal.unwrap_or(Refusal::WrongPassword)),
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -107,11 +108,11 @@ pub(crate) struct Match {
 }
 
 /// Who stands in for an unknown user when its password is checked.
+///
+/// Names lie on a ring, in the order of a hash that is secret and the same as long as the process: asking twice tells nothing,
+/// nor does a new policy, which moves only those names whose neighbours on the ring come or go.
 #[derive(Debug, Default)]
-pub(crate) struct Decoys {
-    names: Vec<Box<[u8]>>,
-    key: RandomState,
-}
+pub(crate) struct Decoys(Vec<(u64, Box<[u8]>)>);
 
 impl Policy {
     /// Decides whether the client may do this.
@@ -153,7 +154,7 @@ impl Policy {
 
     /// Takes over what the policy before this one remembers of logins, for each user whose password string is the same.
     pub fn inherit(&mut self, old: &Self) {
-        for (name, user) in &self.users {
+        for (name, user) in self.users.iter().filter(|(_, user)| !user.disabled) {
             let Some(before) = old.users.get(name) else { continue };
             for new in &user.credentials {
                 let same = before.credentials.iter().find(|old| new.is_same(old));
@@ -409,14 +410,31 @@ impl Match {
 }
 
 impl Decoys {
-    pub(crate) fn new(names: Vec<Box<[u8]>>) -> Self {
-        Self { names, key: RandomState::new() }
+    pub(crate) fn new<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
+        /// More would not make the mixture of password strings any truer.
+        const MOST: usize = 1024;
+        let mut ring: Vec<_> = names.map(|name| (Self::hash(name), name)).collect();
+        if ring.len() > MOST {
+            ring.select_nth_unstable(MOST);
+            ring.truncate(MOST);
+            // The least hashes are the first part of the ring; stretched, they are all of it.
+            let last = ring.iter().map(|(hash, _)| *hash).max().unwrap_or(1).max(1);
+            for (hash, _) in &mut ring {
+                *hash = (u128::from(*hash) * u128::from(u64::MAX) / u128::from(last)) as u64;
+            }
+        }
+        ring.sort_unstable();
+        Self(ring.into_iter().map(|(hash, name)| (hash, name.into())).collect())
     }
 
-    /// The same one for the same name, so that asking twice tells nothing.
     pub(crate) fn choose(&self, user: &[u8]) -> Option<&[u8]> {
-        let count = u64::try_from(self.names.len()).ok().filter(|count| *count > 0)?;
-        let at = usize::try_from(self.key.hash_one(user) % count).ok()?;
-        self.names.get(at).map(|name| &**name)
+        let hash = Self::hash(user);
+        let next = self.0.partition_point(|(other, _)| *other < hash);
+        self.0.get(next).or(self.0.first()).map(|(_, name)| &**name)
+    }
+
+    fn hash(name: &[u8]) -> u64 {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        KEY.hash_one(name)
     }
 }

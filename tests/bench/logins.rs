@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Row;
 use crate::load::{Load, Next, Outcome, back_off};
 use crate::pair::{Noticed, Pair, milliseconds};
-use crate::peers::{Peer, Stage, connect, guards};
+use crate::peers::{Peer, Stage, connect};
 use crate::report::{Figure, Report, show};
 use crate::stats::{kolmogorov_smirnov, median};
 use crate::support::mqtt::{Client, REFUSED_3, V311};
@@ -368,7 +368,7 @@ fn client_id(stage: &Stage, sizes: &Sizes, report: &mut Report) {
     const ROW: &str = "client id";
     let version = &stage.install.version;
     let device = &stage.users.devices[0];
-    for peer in [Peer::PasswordFile, Peer::DynamicSecurity, Peer::OursTrusting] {
+    for peer in [Peer::PasswordFile, Peer::DynamicSecurity, Peer::Ours, Peer::OursTrusting] {
         let (mut attacked, mut comings) = (Attack::default(), Comings::default());
         let (noticed, ()) = beside_pair(stage, peer, |port| {
             let mut load = Load::new(port, ATTACKERS, |number, tried| {
@@ -392,9 +392,13 @@ fn client_id(stage: &Stage, sizes: &Sizes, report: &mut Report) {
         report.check(!comings.tries.is_empty(), || {
             format!("{version}, {ROW}, {}: the device does not get in", peer.name())
         });
-        if peer == Peer::OursTrusting && !sizes.smoke {
+        if matches!(peer, Peer::Ours | Peer::OursTrusting) && !sizes.smoke {
             let most = most_tries(&comings);
-            let text = format!("the token device got in within {most:.0} tries, {} times (3)", comings.tries.len());
+            let text = format!(
+                "{}: the token device got in within {most:.0} tries, {} times (3)",
+                peer.name(),
+                comings.tries.len()
+            );
             report.target(ROW, version, !comings.tries.is_empty() && most <= 3.0, text);
         }
     }
@@ -457,9 +461,8 @@ fn oracle(stage: &Stage, sizes: &Sizes, report: &mut Report) {
         let all = 2 * sizes.guesses;
         report.check(refused == all, || format!("{version}, {ROW}, {}: {refused} of {all} refused", peer.name()));
         if peer == Peer::OursTrusting && !sizes.smoke {
-            let note = if guards() { "" } else { "; without [guard], which this build does not know" };
-            report.target(ROW, version, apart.abs() <= 5.0, format!("medians {apart:+.1} % apart (at most 5){note}"));
-            let text = format!("Kolmogorov-Smirnov D {distance:.3}, p {p:.3} (p at least {LEVEL}){note}");
+            report.target(ROW, version, apart.abs() <= 5.0, format!("medians {apart:+.1} % apart (at most 5)"));
+            let text = format!("Kolmogorov-Smirnov D {distance:.3}, p {p:.3} (p at least {LEVEL})");
             report.target(ROW, version, p >= LEVEL, text);
         }
     }

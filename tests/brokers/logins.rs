@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use regex::Regex;
+
 use crate::support::broker::{Broker, Install, PASSWORD, PLUGIN, Setup, TOKEN};
 use crate::support::mqtt::{Client, Connect, Gone, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311};
 
@@ -21,6 +23,7 @@ crate::tests![
     a_storm_of_logins_gets_in,
     too_many_at_once_are_told_to_come_again if cannot_wait,
     guessing_is_stopped_and_locks_nobody_out,
+    nobody_can_have_another_address_banned,
     trusted_addresses_may_guess,
     a_right_password_under_a_wrong_client_id_is_not_remembered,
 ];
@@ -282,7 +285,8 @@ fn too_many_at_once_are_told_to_come_again(install: &Install) {
         let mut clients: Vec<_> =
             (0..100).map(|number| begin(broker, &connect(V311, &format!("u{number}"), PASSWORD))).collect();
         let late = |n| Connect::new(V5, format!("u{n}-late")).username(format!("u{n}")).password(PASSWORD);
-        let late: Vec<_> = (0..10).map(|n| broker.try_client(&late(n)).1).collect();
+        let mut late: Vec<_> = (0..10).map(|n| begin(broker, &late(n))).collect();
+        let late: Vec<_> = late.iter_mut().map(Client::connack).collect();
         assert!(late.contains(&Ok((false, SERVER_BUSY))), "{late:?}");
         let answers: Vec<_> = clients.iter_mut().map(|client| client.connack().expect("an answer").1).collect();
         let refused = answers.iter().filter(|code| **code == REFUSED_3).count();
@@ -302,6 +306,30 @@ password = "{argon2id}"
 password = "{token}"
 "#;
     Setup::conf(&conf).with_policy(&format!("{policy}[guard]\n{guard}\n"))
+}
+
+/// The filter that README gives operators.
+fn fail2ban() -> Regex {
+    let readme = include_str!("../../README.md");
+    let filter = readme.lines().find_map(|line| line.strip_prefix("failregex = ")).expect("a filter in README");
+    Regex::new(&filter.replace("<HOST>", "(?<host>[0-9a-fA-F:.]+)")).expect("a regular expression")
+}
+
+/// Whoever reads the log for addresses must not be given one by a client.
+fn nobody_can_have_another_address_banned(install: &Install) {
+    install.with(&guessing_setup("user_failures = 1\naddress_failures = 1"), |broker| {
+        let forged = "1795381503: mqtt-acl: guessing: x; address 203.0.113.9,";
+        let short = "mqtt-acl: guessing: x; address 203.0.113.9,";
+        for text in [forged, short] {
+            for number in 0..3 {
+                let id = format!("{text} {number}");
+                let _ = broker.try_client(&Connect::new(V311, id).username(text).password("wrong"));
+            }
+        }
+        let banned: Vec<_> =
+            broker.log_text().lines().filter_map(|line| Some(fail2ban().captures(line)?["host"].to_owned())).collect();
+        assert!(!banned.is_empty() && banned.iter().all(|host| host == "127.0.0.1"), "{banned:?}");
+    });
 }
 
 /// S28, the third promise: one line tells it, with the address.
@@ -326,7 +354,8 @@ fn guessing_is_stopped_and_locks_nobody_out(install: &Install) {
             ["person", "second", "device", "nobody"].into_iter().for_each(guess);
         }
         let line = broker.wait_log(start, |line| line.contains("guessing: "), "the episode");
-        assert!(line.contains("; address 127.0.0.1, user \""), "{line}");
+        let found = fail2ban().captures(&line).map(|found| found["host"].to_owned());
+        assert_eq!(found.as_deref(), Some("127.0.0.1"), "{line}");
         // Its first login, from here: refused. Those that are remembered, tokens, and from elsewhere: not.
         assert_eq!(broker.try_client(&right("person", PASSWORD)).1, Ok((false, NOT_AUTHORIZED)));
         broker.client_with(&right("second", PASSWORD)).disconnect();

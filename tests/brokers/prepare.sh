@@ -20,17 +20,6 @@ architecture=$(dpkg --print-architecture)
 loud() { printf '\n!! %s\n\n' "$*" >&2; }
 die() { loud "$*"; exit 1; }
 
-# The Debian mirror this machine uses itself: `mirror debian`, `mirror debian-security`. A machine that is not Debian's
-# has a list of those in one of its own packages.
-mirror() {
-    # shellcheck disable=SC2016 # apt's own variable
-    apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | sort -u | grep -m1 -E "/$1/?\$" || {
-        local known=/usr/share/python-apt/templates/Debian.info
-        [[ -s $known ]] || need python-apt-common >&2
-        sed -n "s|^BaseURI: *\(.*\)/debian/*\$|\1/$1|p" "$known" 2>/dev/null | grep -m1 .
-    }
-}
-
 sources() { # SUITE
     local options="[arch=$architecture signed-by=$keyring]"
     echo "deb $options $DEBIAN_MIRROR $1 main"

@@ -7,28 +7,51 @@
  *   load P SCOPE PATH           dlopen as plugin P; plugins of one SCOPE share a callback list
  *   version P V...              ask which interface version it takes
  *   init P [KEY VALUE]...       mosquitto_plugin_init with these options
- *   client C [FIELD=VALUE]...   (re)define client C in place: id user pass addr will sub version online
- *   auth P C USER PASS [LEN]    BASIC_AUTH; LEN is the length that 2.1.3 will tell
+ *   client C [FIELD=VALUE]...   (re)define client C in place: id user pass addr will sub version online websocket
+ *                               plugin
+ *   auth P C USER PASS [LEN]    BASIC_AUTH and no more; LEN is the length that 2.1.3 will tell
+ *   arrive C                    CONNECT to the listener of its plugin, and all that follows; "none" where somebody waits under that id
+ *   enter C                     the same for one that a certificate names, about whom BASIC_AUTH is not asked
+ *   drop C                      its connection ends: DISCONNECT and its will, or where it waits its will alone
  *   acl P C ACCESS TOPIC [PAYLOAD QOS RETAIN]
+ *   write C ACCESS TOPIC        ACL_CHECK of the plugin of its listener
  *   connect P C, offline P C, disconnect P C REASON, reload P, tick P
- *   sighup P                    RELOAD, then BASIC_AUTH for every session ("reauth C RC"), as every broker does; with
+ *   turn P...                   a turn of the loop: it waits 1 ms for the network, and ticks ("ticked P")
+ *   answers P...                turns until nobody waits for an answer; how many it took
+ *   sighup P...                 RELOAD, then BASIC_AUTH for every session ("reauth C RC"), as every broker does; with
  *                               "allow_anonymous false", which drops those without a user name unasked
+ *   idle MS                     waits for the network so long; the errno that ends the wait, 0 for none
+ *   urgent [take|leave]         who handles SIGURG: 0 nobody, 1 this host, 2 somebody else; or take it, or leave it
+ *   nap US                      the main thread does nothing, and takes no signal for a turn
+ *   later MS                    the plugin's clock is so much ahead
+ *   processors N, jitter US     how many there seem to be; how long threads of the plugin dawdle when they read the clock
+ *   dear US                     in BASIC_AUTH time passes by so much whenever the plugin reads the clock
  *   raw P EVENT NUMBER null|zero   the callback registered for EVENT, told NUMBER, with no data or with zeros
  *   logtopic P C                as "log_dest topic": each log line asks P whether C may read it ("-" ends it)
+ *   batch COUNT                 the answers to so many lines come together
+ *   hush [TEXT]                 of the log, only lines with this text are told
  *   spawn COUNT COMMAND         another thread runs COMMAND so often; join reports "tally VALUE TIMES"
  *   cleanup P, unload P
  *
  * A client is written as its number; "@N" is a copy on the stack that has only an id and a user name, as the broker
- * makes one for check_retain_source; "-" is NULL. */
+ * makes one for check_retain_source; "+N" is somebody new with the id and the address of N; "-" is NULL. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <mosquitto.h>
@@ -49,12 +72,16 @@
 #	define CALLBACK_TWICE false
 #endif
 
-enum { CLIENTS = 64, PLUGINS = 8, WORDS = 64, NONE = INT_MIN };
+enum { CLIENTS = 64, NEWCOMER = CLIENTS, PLUGINS = 8, WORDS = 64, NONE = INT_MIN, AUTH_DELAYED = -5 };
 
 struct mosquitto {
 	char *id, *username, *password, *address, *will, *subscription;
 	int version;
-	bool online;
+	bool online, websocket;
+	bool waits;   /* for what BASIC_AUTH did not answer at once */
+	bool arrived; /* with "arrive" or "enter": the host does all that the broker does */
+	bool certified;
+	mosquitto_plugin_id_t *plugin;
 };
 
 struct callback {
@@ -75,7 +102,7 @@ struct mosquitto_plugin_id_t {
 	int callback_count;
 };
 
-static struct mosquitto clients[CLIENTS];
+static struct mosquitto clients[CLIENTS + 1];
 static struct mosquitto_plugin_id_t plugins[PLUGINS];
 static pthread_t main_thread;
 static _Thread_local int inside; /* the event whose callback this thread is in; -1: init or cleanup */
@@ -152,6 +179,43 @@ static int number(const char *word)
 	long value = strtol(word, &end, 0);
 	if (*end) die("not a number", word);
 	return (int)value;
+}
+
+/* ---- what the plugin takes from the system ---- */
+
+static atomic_llong ahead_ns;
+static atomic_uint jitter_us;
+static int dear_us;
+static int processors;
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int rc = (int)syscall(SYS_clock_gettime, clock, time);
+	if (rc || (clock != CLOCK_MONOTONIC && clock != CLOCK_THREAD_CPUTIME_ID)) return rc;
+	bool is_main = pthread_equal(pthread_self(), main_thread);
+	if (is_main && inside == MOSQ_EVT_BASIC_AUTH) atomic_fetch_add(&ahead_ns, dear_us * 1000LL);
+	long long ns = time->tv_nsec + atomic_load(&ahead_ns);
+	time->tv_sec += ns / 1000000000;
+	time->tv_nsec = ns % 1000000000;
+	unsigned most = atomic_load(&jitter_us);
+	if (most && !is_main) {
+		static _Thread_local unsigned dice;
+		if (!dice) {
+			dice = (unsigned)gettid();
+			prctl(PR_SET_TIMERSLACK, 1000L, 0L, 0L, 0L);
+		}
+		dice = dice * 1664525 + 1013904223;
+		if (dice >> 31) usleep((dice >> 8) % most);
+	}
+	return rc;
+}
+
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	if (!processors) return (int)syscall(SYS_sched_getaffinity, pid, size, set) < 0 ? -1 : 0;
+	CPU_ZERO_S(size, set);
+	for (int p = 0; p < processors; p++) CPU_SET_S(p, size, set);
+	return 0;
 }
 
 /* ---- calling ---- */
@@ -285,6 +349,8 @@ static void to_log_topic(const char *topic)
 	depth--;
 }
 
+static char *wanted;
+
 BROKER void mosquitto_log_printf(int level, const char *format, ...)
 {
 	char line[1000];
@@ -294,7 +360,7 @@ BROKER void mosquitto_log_printf(int level, const char *format, ...)
 	vsnprintf(line, sizeof line, format, args);
 	va_end(args);
 	on_main_thread("mosquitto_log_printf");
-	emit("log %d %s", level, hex(line));
+	if (!wanted || strstr(line, wanted)) emit("log %d %s", level, hex(line));
 	to_log_topic(level == MOSQ_LOG_ERR ? "$SYS/broker/log/E" : level == MOSQ_LOG_WARNING ? "$SYS/broker/log/W" : "$SYS/broker/log/N");
 }
 
@@ -304,7 +370,7 @@ BROKER const char *mosquitto_client_address(const struct mosquitto *client) { re
 BROKER bool mosquitto_client_clean_session(const struct mosquitto *client) { (void)client; return true; }
 BROKER void *mosquitto_client_certificate(const struct mosquitto *client) { (void)client; return NULL; }
 BROKER int mosquitto_client_keepalive(const struct mosquitto *client) { return client ? 60 : -1; }
-BROKER int mosquitto_client_protocol(const struct mosquitto *client) { return client ? mp_mqtt : -1; }
+BROKER int mosquitto_client_protocol(const struct mosquitto *client) { return !client ? -1 : client->websocket ? mp_websockets : mp_mqtt; }
 BROKER int mosquitto_client_protocol_version(const struct mosquitto *client) { return client ? client->version : -1; }
 BROKER int mosquitto_client_sub_count(const struct mosquitto *client) { return client ? client->subscription != NULL : -1; }
 
@@ -318,12 +384,51 @@ BROKER int mosquitto_set_username(struct mosquitto *client, const char *username
 	return MOSQ_ERR_SUCCESS;
 }
 
+static void forget(struct mosquitto *client)
+{
+	char *owned[] = {client->id, client->username, client->password, client->address, client->will, client->subscription};
+	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+	*client = (struct mosquitto){0};
+}
+
 static void close_connection(mosquitto_plugin_id_t *plugin, struct mosquitto *client, bool with_will)
 {
 	client->online = false;
 	to_log_topic("$SYS/broker/log/N");
 	disconnect(plugin, client, -1);
 	if (with_will && client->will) emit("will %d", acl_check(plugin, client, MOSQ_ACL_WRITE, client->will));
+}
+
+static struct mosquitto *waiting_under(const char *id)
+{
+	for (int c = 0; c <= CLIENTS; c++)
+		if (clients[c].waits && id && !strcmp(clients[c].id, id)) return &clients[c];
+	return NULL;
+}
+
+#ifdef MOCK_2_1
+/* 2.1's event about a client, without a reason. */
+static int connected(mosquitto_plugin_id_t *plugin, struct mosquitto *client)
+{
+	struct { void *future; struct mosquitto *client; void *future2[4]; } data = {.client = client};
+	return call(plugin, EVENT_CONNECT, &data);
+}
+#else
+static int connected(mosquitto_plugin_id_t *plugin, struct mosquitto *client) { (void)plugin, (void)client; return NONE; }
+#endif
+
+/* A login is through: whoever is connected under the id has to go, and its will is due. */
+static void let_in(struct mosquitto *client)
+{
+	for (int c = 0; client->arrived && c < CLIENTS; c++) {
+		struct mosquitto *old = &clients[c];
+		if (old == client || !old->id || !old->arrived || !old->online || strcmp(old->id, client->id)) continue;
+		emit("takeover %d", c);
+		close_connection(old->plugin, old, true);
+		forget(old);
+	}
+	client->online = true;
+	connected(client->plugin, client);
 }
 
 /* As in the broker, all this happens before the kick returns: the plugin is called while it calls. */
@@ -437,10 +542,16 @@ BROKER int mosquitto_apply_on_all_clients(int (*function)(const struct mosquitto
 	return rc;
 }
 
+/* 2.1.2 knows those who wait by their ids alone. */
 BROKER void mosquitto_complete_basic_auth(const char *id, int result)
 {
 	only_in(MOSQ_EVT_TICK, "mosquitto_complete_basic_auth");
-	emit("complete %s %d", hex(id), result);
+	struct mosquitto *client = waiting_under(id);
+	emit("complete %s %d %d", hex(id), result, client ? (int)(client - clients) : -1);
+	if (!client) return;
+	client->waits = false;
+	if (result == MOSQ_ERR_SUCCESS) let_in(client);
+	else if (client->arrived) forget(client);
 }
 #endif
 
@@ -456,9 +567,14 @@ static mosquitto_plugin_id_t *plugin_of(const char *word)
 static struct mosquitto *client_of(const char *word, struct mosquitto *on_stack)
 {
 	if (word && !strcmp(word, "-")) return NULL;
-	bool copied = word && *word == '@';
-	int c = number(word + copied);
+	bool copied = word && *word == '@', is_new = word && *word == '+';
+	int c = number(word + (copied || is_new));
 	if (c < 0 || c >= CLIENTS) die("no such client", word);
+	if (is_new) {
+		forget(&clients[NEWCOMER]);
+		clients[NEWCOMER] = (struct mosquitto){.id = copy(clients[c].id), .address = copy(clients[c].address), .version = clients[c].version};
+		return &clients[NEWCOMER];
+	}
 	if (!copied) return &clients[c];
 	*on_stack = (struct mosquitto){.id = clients[c].id, .username = clients[c].username};
 	return on_stack;
@@ -520,13 +636,6 @@ static int do_unload(char **word)
 	return 0;
 }
 
-static void forget(struct mosquitto *client)
-{
-	char *owned[] = {client->id, client->username, client->password, client->address, client->will, client->subscription};
-	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
-	*client = (struct mosquitto){0};
-}
-
 static int do_client(char **word)
 {
 	struct mosquitto *client = client_of(word[1], NULL);
@@ -545,6 +654,8 @@ static int do_client(char **word)
 		else if (!strcmp(*word, "sub")) client->subscription = copy(bytes(value));
 		else if (!strcmp(*word, "version")) client->version = number(value);
 		else if (!strcmp(*word, "online")) client->online = number(value);
+		else if (!strcmp(*word, "websocket")) client->websocket = number(value);
+		else if (!strcmp(*word, "plugin")) client->plugin = plugin_of(value);
 		else die("no such field", *word);
 	}
 	return 0;
@@ -552,8 +663,68 @@ static int do_client(char **word)
 
 static int do_auth(char **word)
 {
-	struct mosquitto on_stack;
-	return basic_auth(plugin_of(word[1]), client_of(word[2], &on_stack), bytes(word[3]), bytes(word[4]), word[5] ? (uint16_t)number(word[5]) : 0);
+	struct mosquitto on_stack, *client = client_of(word[2], &on_stack);
+	mosquitto_plugin_id_t *plugin = plugin_of(word[1]);
+	int rc = basic_auth(plugin, client, bytes(word[3]), bytes(word[4]), word[5] ? (uint16_t)number(word[5]) : 0);
+	if (rc == AUTH_DELAYED && client && client != &on_stack) {
+		client->waits = true;
+		client->plugin = plugin;
+	}
+	return rc;
+}
+
+static struct mosquitto *arriving(char **word)
+{
+	struct mosquitto *client = client_of(word[1], NULL);
+	if (!client->id || !client->plugin) die("a client without an id or a plugin", word[1]);
+	client->arrived = true;
+	client->online = false;
+	if (!waiting_under(client->id)) return client;
+	forget(client);
+	return NULL;
+}
+
+static int do_arrive(char **word)
+{
+	struct mosquitto *client = arriving(word);
+	if (!client) return NONE;
+	int rc = basic_auth(client->plugin, client, client->username, client->password, 0);
+	if (rc == AUTH_DELAYED) client->waits = true;
+	else if (rc == MOSQ_ERR_SUCCESS) let_in(client);
+	else forget(client);
+	return rc;
+}
+
+static int do_enter(char **word)
+{
+	struct mosquitto *client = arriving(word);
+	if (!client) return NONE;
+	client->certified = true;
+	let_in(client);
+	return 0;
+}
+
+static int do_write(char **word)
+{
+	struct mosquitto *client = client_of(word[1], NULL);
+	return client->plugin ? acl_check(client->plugin, client, number(word[2]), bytes(word[3])) : MOSQ_ERR_ACL_DENIED;
+}
+
+static int do_drop(char **word)
+{
+	struct mosquitto *client = client_of(word[1], NULL);
+	if (!client->arrived) return NONE;
+	if (client->online) {
+		close_connection(client->plugin, client, true);
+	} else if (client->will) {
+		/* The broker has taken these from a client that was never let in. */
+		free(client->username);
+		free(client->address);
+		client->username = client->address = NULL;
+		emit("will %d", acl_check(client->plugin, client, MOSQ_ACL_WRITE, client->will));
+	}
+	forget(client);
+	return 0;
 }
 
 static int do_acl(char **word)
@@ -569,23 +740,18 @@ static int do_acl(char **word)
 	return call(plugin_of(word[1]), MOSQ_EVT_ACL_CHECK, &data);
 }
 
-#ifdef MOCK_2_1
-/* 2.1's events that carry nothing but the client and a reason. */
-static int do_connect(char **word)
-{
-	struct { void *future; struct mosquitto *client; void *future2[4]; } data = {.client = client_of(word[2], NULL)};
-	return call(plugin_of(word[1]), EVENT_CONNECT, &data);
-}
+static int do_connect(char **word) { return connected(plugin_of(word[1]), client_of(word[2], NULL)); }
 
 static int do_offline(char **word)
 {
+#ifdef MOCK_2_1
 	struct mosquitto_evt_disconnect data = {.client = client_of(word[2], NULL)};
 	return call(plugin_of(word[1]), EVENT_OFFLINE, &data);
-}
 #else
-static int do_connect(char **word) { (void)word; return NONE; }
-static int do_offline(char **word) { (void)word; return NONE; }
+	(void)word;
+	return NONE;
 #endif
+}
 
 static int do_disconnect(char **word)
 {
@@ -595,18 +761,85 @@ static int do_disconnect(char **word)
 static int do_reload(char **word) { return reload(plugin_of(word[1])); }
 static int do_tick(char **word) { return tick(plugin_of(word[1])); }
 
+/* Waits for the network, where nothing comes; tells what ended the wait. */
+static int idle(int milliseconds)
+{
+	static int network = -1;
+	struct epoll_event event;
+	if (network < 0) network = epoll_create1(EPOLL_CLOEXEC);
+	return epoll_wait(network, &event, 1, milliseconds) < 0 ? errno : 0;
+}
+
+static int do_idle(char **word) { return idle(number(word[1])); }
+
+static int do_turn(char **word)
+{
+	idle(1);
+	while (*++word) {
+		tick(plugin_of(*word));
+		emit("ticked %s", *word);
+	}
+	return 0;
+}
+
+static int do_answers(char **word)
+{
+	enum { MOST = 5000 };
+	for (int turns = 0; turns < MOST; turns++) {
+		int c = 0;
+		while (c <= CLIENTS && !clients[c].waits) c++;
+		if (c > CLIENTS) return turns;
+		do_turn(word);
+	}
+	return NONE;
+}
+
+static int do_nap(char **word)
+{
+	struct timespec time = {.tv_nsec = number(word[1]) * 1000L};
+	nanosleep(&time, NULL);
+	return 0;
+}
+
+static void taken(int signal) { (void)signal; }
+
+static int do_urgent(char **word)
+{
+	struct sigaction action;
+	if (word[1]) signal(SIGURG, strcmp(word[1], "take") ? SIG_DFL : taken);
+	sigaction(SIGURG, NULL, &action);
+	return action.sa_handler == SIG_DFL ? 0 : action.sa_handler == taken ? 1 : 2;
+}
+
+static int do_hush(char **word)
+{
+	free(wanted);
+	wanted = word[1] ? copy(bytes(word[1])) : NULL;
+	return 0;
+}
+
+static int do_later(char **word) { atomic_fetch_add(&ahead_ns, number(word[1]) * 1000000LL); return 0; }
+static int do_jitter(char **word) { atomic_store(&jitter_us, (unsigned)number(word[1])); return 0; }
+static int do_dear(char **word) { return dear_us = number(word[1]); }
+static int do_processors(char **word) { return processors = number(word[1]); }
+
 static int do_sighup(char **word)
 {
 	mosquitto_plugin_id_t *plugin = plugin_of(word[1]);
 	int rc = reload(plugin);
+	for (int p = 2; word[p]; p++) reload(plugin_of(word[p]));
 	for (int c = 0; c < CLIENTS; c++) {
-		if (!clients[c].id) continue;
-		if (clients[c].username) {
-			int answer = basic_auth(plugin, &clients[c], clients[c].username, clients[c].password, 0);
+		struct mosquitto *client = &clients[c];
+		/* Those who wait are in another list, and callers of the HTTP listener in none. */
+		if (!client->id || client->waits || client->certified || (!client->address && !strcmp(client->id, "http-api"))) continue;
+		mosquitto_plugin_id_t *asked = client->arrived ? client->plugin : plugin;
+		if (client->username) {
+			int answer = basic_auth(asked, client, client->username, client->password, 0);
 			emit("reauth %d %d", c, answer);
 			if (answer == MOSQ_ERR_SUCCESS) continue;
 		}
-		close_connection(plugin, &clients[c], false);
+		close_connection(asked, client, false);
+		if (client->arrived) forget(client);
 	}
 	return rc;
 }
@@ -632,7 +865,9 @@ static const struct {
 	{"load", do_load, 4}, {"version", do_version, 2}, {"init", do_init, 2}, {"cleanup", do_cleanup, 2}, {"unload", do_unload, 2},
 	{"client", do_client, 2}, {"auth", do_auth, 5}, {"acl", do_acl, 5}, {"connect", do_connect, 3}, {"offline", do_offline, 3},
 	{"disconnect", do_disconnect, 4}, {"reload", do_reload, 2}, {"tick", do_tick, 2}, {"sighup", do_sighup, 2}, {"raw", do_raw, 5},
-	{"logtopic", do_logtopic, 3},
+	{"logtopic", do_logtopic, 3}, {"arrive", do_arrive, 2}, {"enter", do_enter, 2}, {"write", do_write, 4}, {"nap", do_nap, 2}, {"drop", do_drop, 2}, {"turn", do_turn, 2},
+	{"answers", do_answers, 2}, {"idle", do_idle, 2}, {"urgent", do_urgent, 1}, {"later", do_later, 2}, {"jitter", do_jitter, 2},
+	{"processors", do_processors, 2}, {"hush", do_hush, 1}, {"dear", do_dear, 2},
 };
 
 static int command(char *line)
@@ -682,10 +917,12 @@ static int spawn(int times, const char *line)
 
 static int join(void)
 {
+	if (!spawned.line) return NONE;
 	int rc = pthread_join(spawned.thread, NULL);
 	for (int i = 0; i < 8; i++)
 		if (spawned.tally[i].times) emit("tally %d %d", spawned.tally[i].value, spawned.tally[i].times);
 	free(spawned.line);
+	spawned.line = NULL;
 	return rc;
 }
 
@@ -695,18 +932,24 @@ int main(int argc, char **argv)
 	unsigned patience = argc > 1 ? (unsigned)number(argv[1]) : 0;
 	char *line = NULL;
 	size_t room = 0;
-	int times, rest;
+	int times, rest, held = 0;
 
 	main_thread = pthread_self();
+	prctl(PR_SET_TIMERSLACK, 1000L, 0L, 0L, 0L);
 	while (getline(&line, &room, stdin) > 0) {
+		if (sscanf(line, "batch %d", &times) == 1) {
+			held = times;
+			continue;
+		}
 		alarm(patience);
 		int value = sscanf(line, "spawn %d %n", &times, &rest) == 1 ? spawn(times, line + rest) : !strcmp(line, "join\n") ? join() : command(line);
 		alarm(0);
 		if (value == NONE) emit("= none");
 		else emit("= %d", value);
-		fflush(stdout);
+		if (--held <= 0) fflush(stdout);
 	}
 	free(line);
-	for (int c = 0; c < CLIENTS; c++) forget(&clients[c]);
+	free(wanted);
+	for (int c = 0; c <= CLIENTS; c++) forget(&clients[c]);
 	return 0;
 }

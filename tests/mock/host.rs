@@ -19,6 +19,9 @@ const SUCCESS: i32 = 0;
 const REFUSED_LOGIN: i32 = 11;
 const REFUSED_ACCESS: i32 = 12;
 const DEFER: i32 = 17;
+/// 2.1 only: the answer comes later, and: come again later.
+pub(crate) const DELAYED: i32 = -5;
+pub(crate) const BUSY: i32 = 137;
 
 /// Which broker the host pretends to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +73,8 @@ pub(crate) enum Who {
     Null,
     Client(usize),
     OnStack(usize),
+    /// Somebody new with the same id and address.
+    Like(usize),
 }
 
 impl From<usize> for Who {
@@ -84,6 +89,7 @@ impl Who {
             Self::Null => "-".to_owned(),
             Self::Client(number) => number.to_string(),
             Self::OnStack(number) => format!("@{number}"),
+            Self::Like(number) => format!("+{number}"),
         }
     }
 }
@@ -98,6 +104,7 @@ pub(crate) struct Client {
     pub(crate) will: Option<Vec<u8>>,
     pub(crate) subscription: Option<Vec<u8>>,
     pub(crate) offline: bool,
+    pub(crate) mqtt_5: bool,
 }
 
 impl Client {
@@ -138,6 +145,8 @@ pub(crate) struct Host {
     pub(crate) plugin: usize,
     /// Everything logged since the last [`Host::tidy`].
     pub(crate) log: Vec<String>,
+    /// Whether it ticked since a plugin was loaded.
+    ticks: bool,
     loaded: Vec<usize>,
     clients: Vec<usize>,
     child: Child,
@@ -173,6 +182,7 @@ impl Host {
             under,
             plugin: 0,
             log: Vec::new(),
+            ticks: false,
             loaded: Vec::new(),
             clients: Vec::new(),
             child,
@@ -189,6 +199,17 @@ impl Host {
     /// Sends a command and returns what came of it; whatever the broker's contract forbids fails the test.
     pub(crate) fn ask(&mut self, command: &str) -> Answer {
         writeln!(self.input.as_mut().unwrap(), "{command}").unwrap();
+        self.answer(command)
+    }
+
+    /// Sends commands as one, so that the host does them as fast as it can.
+    pub(crate) fn batch(&mut self, commands: &[String]) -> Vec<Answer> {
+        let text = format!("batch {}\n{}\n", commands.len(), commands.join("\n"));
+        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        commands.iter().map(|command| self.answer(command)).collect()
+    }
+
+    fn answer(&mut self, command: &str) -> Answer {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -208,6 +229,7 @@ impl Host {
     /// Loads the library as the plugin that calls now go to. Plugins of one scope share the broker's callback lists.
     pub(crate) fn load(&mut self, plugin: usize, scope: usize, library: &Path) {
         self.plugin = plugin;
+        self.ticks = false;
         let answer = self.ask(&format!("load {plugin} {scope} {}", word(Some(library.as_os_str().as_encoded_bytes()))));
         assert_eq!(answer.value, Some(5), "the interface version");
         self.loaded.push(plugin);
@@ -258,7 +280,7 @@ impl Host {
         self.clients.push(number);
         let field = |name, value: &Option<Vec<u8>>| format!(" {name}={}", word(value.as_deref()));
         let answer = self.ask(&format!(
-            "client {number}{}{}{}{}{}{} online={}",
+            "client {number}{}{}{}{}{}{} online={} version={} plugin={}",
             field("id", &client.id),
             field("user", &client.user),
             field("pass", &client.password),
@@ -266,21 +288,83 @@ impl Host {
             field("will", &client.will),
             field("sub", &client.subscription),
             u8::from(!client.offline),
+            if client.mqtt_5 { 5 } else { 4 },
+            self.plugin,
         ));
         assert_eq!(answer.value, Some(0));
     }
 
-    /// Whether this login is let in.
+    /// Whether this login is let in, however long that takes. A client that is connected does not log in again, so this is
+    /// somebody new with its id and address.
     pub(crate) fn auth(&mut self, who: impl Into<Who>, user: Option<&[u8]>, password: Option<&[u8]>) -> bool {
-        let command = format!("auth {} {} {} {}", self.plugin, who.into().word(), word(user), word(password));
-        verdict(self.ask(&command).value, REFUSED_LOGIN)
+        verdict(self.answer_to_auth(who, user, password).value, REFUSED_LOGIN)
+    }
+
+    /// [`Host::auth`] with all that the plugin did meanwhile.
+    pub(crate) fn answer_to_auth(
+        &mut self,
+        who: impl Into<Who>,
+        user: Option<&[u8]>,
+        password: Option<&[u8]>,
+    ) -> Answer {
+        let who = match who.into() {
+            Who::Client(number) => Who::Like(number),
+            other => other,
+        };
+        let command = format!("auth {} {} {} {}", self.plugin, who.word(), word(user), word(password));
+        self.decided(&command)
+    }
+
+    /// Asks as the broker does, and as a client does that is told to come again, until there is an answer.
+    fn decided(&mut self, command: &str) -> Answer {
+        let start = Instant::now();
+        let mut answer = self.ask(command);
+        while start.elapsed() < Self::patience(self.under) {
+            let lines = if self.broker == Broker::V2_1 && answer.value == Some(DELAYED) {
+                let turn = self.turn();
+                // "complete ID RC CLIENT"
+                if let Some(line) = turn.lines.iter().find(|line| line.starts_with("complete ")) {
+                    answer.value = line.rsplit(' ').nth(1).and_then(|code| code.parse().ok());
+                }
+                turn.lines
+            } else if self.is_put_off(&answer) {
+                if self.ticks {
+                    self.turn();
+                }
+                thread::sleep(Duration::from_millis(5));
+                let next = self.ask(command);
+                answer.value = next.value;
+                next.lines
+            } else {
+                break;
+            };
+            answer.lines.extend(lines);
+        }
+        answer
+    }
+
+    /// Whether a client is to come again. 2.0 cannot say so, but the log does.
+    fn is_put_off(&self, answer: &Answer) -> bool {
+        match self.broker {
+            Broker::V2_0 => {
+                answer.value == Some(REFUSED_LOGIN)
+                    && answer.lines.last().is_some_and(|line| line.contains("comes again"))
+            }
+            Broker::V2_1 => answer.value == Some(BUSY),
+        }
+    }
+
+    /// A turn of the broker's loop, which waits a while for the network.
+    pub(crate) fn turn(&mut self) -> Answer {
+        self.ticks = true;
+        self.ask(&format!("turn {}", self.plugin))
     }
 
     /// [`Host::auth`] with the password's length told beside it, as 2.1.3 will: bytes after a NUL count.
-    pub(crate) fn auth_with_length(&mut self, who: impl Into<Who>, user: &[u8], password: &[u8]) -> bool {
+    pub(crate) fn auth_with_length(&mut self, number: usize, user: &[u8], password: &[u8]) -> bool {
         let (user, text) = (word(Some(user)), word(Some(password)));
-        let command = format!("auth {} {} {user} {text} {}", self.plugin, who.into().word(), password.len());
-        verdict(self.ask(&command).value, REFUSED_LOGIN)
+        let command = format!("auth {} {} {user} {text} {}", self.plugin, Who::Like(number).word(), password.len());
+        verdict(self.decided(&command).value, REFUSED_LOGIN)
     }
 
     /// Whether this access is granted.
@@ -296,11 +380,19 @@ impl Host {
     /// BASIC_AUTH as for a new connection of this client, with the credentials that it has.
     pub(crate) fn login(&mut self, number: usize, client: &Client) -> bool {
         self.client(number, client);
-        let admitted = self.auth(number, client.user.as_deref(), client.password.as_deref());
+        let (user, password) = (word(client.user.as_deref()), word(client.password.as_deref()));
+        let answer = self.decided(&format!("auth {} {number} {user} {password}", self.plugin));
+        let admitted = verdict(answer.value, REFUSED_LOGIN);
         if admitted && self.broker == Broker::V2_1 {
             self.ask(&format!("connect {} {number}", self.plugin));
         }
         admitted
+    }
+
+    /// CONNECT of this client, and all that follows: the answer, which may be that it has to wait.
+    pub(crate) fn arrive(&mut self, number: usize, client: &Client) -> Option<i32> {
+        self.client(number, client);
+        self.ask(&format!("arrive {number}")).value
     }
 
     pub(crate) fn disconnect(&mut self, who: impl Into<Who>, reason: i32) {
@@ -310,6 +402,7 @@ impl Host {
     }
 
     pub(crate) fn tick(&mut self) -> Answer {
+        self.ticks = true;
         let answer = self.ask(&format!("tick {}", self.plugin));
         assert_eq!(answer.value, Some(SUCCESS));
         answer

@@ -6,12 +6,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What every listed device logs in with: `PASSWORD` under PBKDF2-HMAC-SHA512 with 101 rounds, Mosquitto's own format.
+/// What every listed device logs in with: `PASSWORD` under PBKDF2-HMAC-SHA512, Mosquitto's own format. One round, for what
+/// takes more is not always checked at once.
 pub(crate) const PASSWORD: &[u8] = b"secret";
 const HASH: &str =
-    "$7$101$bW9zcXVpdHRvLWFj$nQJpcHZE1Km8USw8eABwtCy8lFqKz5s26m0sNwUep93azRZocxU5TbZ25R0dGKMsOFbhPv3XlT7u5+dGpWZW7Q==";
+    "$7$1$bW9zcXVpdHRvLWFj$0l1zVcIRG4t3qw6gx6glMGLO0tJkLAmDH9slEYDcnhJB9XHU6tlqWWwF7xWvOVul+UjOuL5pRNn+Gei84tJ3xA==";
 
+/// The same with 5,000 rounds: some milliseconds.
+const SLOW_HASH: &str =
+    "$7$5000$bW9zcXVpdHRvLWFj$scBj8dYLtd06e1uUN1iaqPZF5ZGuQzwrJZ/BFBXupGtJc1xbJg0YO0Ft7Fa5YzJHCoR7bwxOXftv/gNfeaFvLg==";
+
+/// Wrong passwords come by the thousands here, and not to be counted.
 const ROLES: &str = r#"version = 1
+guard.trusted = ["192.0.2.0/24"]
+logins.share = 90
 
 [roles.device]
 client_id = ["%u", "%u-*"]
@@ -30,7 +38,13 @@ pub(crate) fn devices<'a>(users: impl IntoIterator<Item = &'a str>) -> String {
         .fold(ROLES.to_owned(), |text, user| text + &user)
 }
 
+/// The same with passwords that take time to check.
+pub(crate) fn slow_devices<'a>(users: impl IntoIterator<Item = &'a str>) -> String {
+    devices(users).replace(HASH, SLOW_HASH)
+}
+
 /// A file that goes when the test ends.
+#[derive(Debug)]
 pub(crate) struct Policy {
     folder: tempfile::TempDir,
 }

@@ -58,7 +58,7 @@ pub(crate) fn calls(host: &mut Host) {
 }
 
 /// The seed of this run: that of `MQTT_ACL_SEED`, or a new one.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| {
         let seed = env::var("MQTT_ACL_SEED")
@@ -184,6 +184,6 @@ fn topic(random: &mut Rng, user: Option<&[u8]>) -> Option<Vec<u8>> {
     }
 }
 
-fn pick<T: Copy>(random: &mut Rng, from: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(random: &mut Rng, from: &[T]) -> T {
     from[random.usize(..from.len())]
 }

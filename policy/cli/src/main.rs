@@ -4,6 +4,8 @@
 
 mod command;
 mod exit;
+#[cfg(feature = "pages")]
+mod pages;
 mod secret;
 mod source;
 mod text;
@@ -65,7 +67,18 @@ impl Command {
     }
 }
 
+#[cfg(feature = "pages")]
+fn main() -> io::Result<()> {
+    pages::write::<Arguments>()
+}
+
+#[cfg(not(feature = "pages"))]
 fn main() -> Exit {
+    run()
+}
+
+#[cfg_attr(feature = "pages", expect(dead_code, reason = "that build runs no command"))]
+fn run() -> Exit {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),

@@ -204,12 +204,17 @@ fn mistakes_can_be_mended() {
 #[test]
 fn ctrl_c_leaves_the_terminal_as_it_was() {
     const SIGINT: i32 = 2;
+    // Whoever runs the tests in the background may have the signal ignored; then there is nothing left but to give up.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    let is_ignored = u64::from_str_radix(ignored, 16).unwrap() & (1 << (SIGINT - 1)) != 0;
+    let ended = if is_ignored { (Some(1), None, String::new()) } else { (None, Some(SIGINT), String::new()) };
     let mut terminal = Terminal::new();
     terminal.shows("Secret: ").types(b"hunter2\x03").shows("Secret: \r\n");
-    assert_eq!(terminal.ends(), (None, Some(SIGINT), String::new()));
+    assert_eq!(terminal.ends(), ended);
     let mut terminal = Terminal::new();
     terminal.shows("Secret: ").types(b"hunter2\n").shows(AGAIN).types(b"\x03").shows(&format!("{AGAIN}\r\n"));
-    assert_eq!(terminal.ends(), (None, Some(SIGINT), String::new()));
+    assert_eq!(terminal.ends(), ended);
 }
 
 #[test]
