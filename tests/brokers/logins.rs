@@ -320,11 +320,12 @@ fn nobody_can_have_another_address_banned(install: &Install) {
     install.with(&guessing_setup("user_failures = 1\naddress_failures = 1"), |broker| {
         let forged = "1795381503: mqtt-acl: guessing: x; address 203.0.113.9,";
         let short = "mqtt-acl: guessing: x; address 203.0.113.9,";
-        for text in [forged, short] {
-            for number in 0..3 {
-                let id = format!("{text} {number}");
-                let _ = broker.try_client(&Connect::new(V311, id).username(text).password("wrong"));
+        for number in 0..20 {
+            for text in [forged, short] {
+                let connect = Connect::new(V311, format!("{text} {number}")).username(text).password("wrong");
+                let _ = broker.try_client(&connect);
             }
+            thread::sleep(Duration::from_millis(20));
         }
         let banned: Vec<_> =
             broker.log_text().lines().filter_map(|line| Some(fail2ban().captures(line)?["host"].to_owned())).collect();

@@ -74,10 +74,11 @@ pub(crate) fn interleavings(host: &mut Host) {
     println!("{}: {count:?}", host.broker.name());
     // Without these the runs prove nothing.
     let Count { let_in, refused, superseded, superseded_by_waiter, too_late, changed_meanwhile, busy, .. } = count;
-    let rare = if host.under == Under::Valgrind { 0 } else { runs / 1_000 };
     assert!(let_in > runs / 10 && refused > runs / 10, "{count:?}");
-    assert!(superseded > runs / 100 && superseded_by_waiter > rare, "{count:?}");
-    assert!(too_late > runs / 100 && changed_meanwhile > rare && busy > rare, "{count:?}");
+    assert!(superseded > runs / 100 && too_late > runs / 100, "{count:?}");
+    // The few runs under valgrind need not meet everything that is rare.
+    let rare = [superseded_by_waiter, changed_meanwhile, busy];
+    assert!(host.under == Under::Valgrind || rare.iter().all(|count| *count > runs / 1_000), "{count:?}");
 }
 
 /// So many runs in one host.
