@@ -181,8 +181,9 @@ impl Workers {
         if !self.shared.ready.load(Ordering::Acquire) {
             return Vec::new();
         }
+        let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.ready.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.shared.done.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *done)
     }
 }
 
@@ -206,8 +207,11 @@ impl Shared {
                     self.queue().silent_logins.remove(&login);
                 }
             }
-            self.done.lock().unwrap_or_else(PoisonError::into_inner).push((job, finding));
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((job, finding));
+            // Under the lock, so that it is never taken back for what was pushed after.
             self.ready.store(true, Ordering::Release);
+            drop(done);
             self.wake();
         }
     }

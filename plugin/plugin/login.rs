@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mqtt_acl_policy::{self as policy, Action, Decision, Policy, Verdict};
+use mqtt_acl_policy::{self as policy, Action, Decision, HTTP_API, Policy, Verdict};
 
 use super::{Plugin, Who, inject_fault};
 use crate::answer::Answer;
@@ -25,8 +25,10 @@ impl Plugin {
             return Answer::AUTH;
         }
         if !http {
-            // What comes in the pass may be a session whose id another client waits under.
-            let waits_no_more = (!self.in_pass.load(Ordering::Relaxed)).then_some(id);
+            // What comes in the pass may be a session whose id another client waits under, and before the first TICK a pass
+            // is not known for one.
+            let is_connect = self.tickless.ticks() && !self.in_pass.load(Ordering::Relaxed);
+            let waits_no_more = is_connect.then_some(id);
             logins::pending().supersede(waits_no_more, event.key);
         }
         let client = policy::Client { user: event.client.username, id };
@@ -72,7 +74,9 @@ impl Plugin {
     fn route(&self, event: &BasicAuth<'_>, http: bool, policy: &Policy) -> Route {
         // Without a TICK nobody would be answered, and a pass before the first one is not known for a pass.
         let answers = self.broker.is_2_1() && self.tickless.ticks();
-        let can_wait = answers && !event.is_mqtt_5 && !self.in_pass.load(Ordering::Relaxed);
+        // That id is refused in the end, and while it waited others under it would be turned away unasked.
+        let is_reserved = event.client.id == Some(HTTP_API.as_bytes());
+        let can_wait = answers && !event.is_mqtt_5 && !is_reserved && !self.in_pass.load(Ordering::Relaxed);
         if http {
             Route::Http
         } else if can_wait && policy.limits().delayed {
