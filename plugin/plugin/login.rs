@@ -25,10 +25,8 @@ impl Plugin {
             return Answer::AUTH;
         }
         if !http {
-            // What comes in the pass may be a session whose id another client waits under, and before the first TICK a pass
-            // is not known for one.
-            let is_connect = self.tickless.ticks() && !self.in_pass.load(Ordering::Relaxed);
-            let waits_no_more = is_connect.then_some(id);
+            // What comes in the pass may be a session whose id another client waits under.
+            let waits_no_more = (!self.in_pass.load(Ordering::Relaxed)).then_some(id);
             logins::pending().supersede(waits_no_more, event.key);
         }
         let client = policy::Client { user: event.client.username, id };

@@ -334,7 +334,11 @@ impl World<'_> {
                 steps
             }
             42..60 => vec![Step::Drop(slot)],
-            60..72 => vec![Step::Tick(self.random.usize(..self.listeners.len()))],
+            // A turn of the broker's loop is one for all listeners, the first one at least.
+            60..72 if self.listeners.iter().all(|listener| listener.ticked) => {
+                vec![Step::Tick(self.random.usize(..self.listeners.len()))]
+            }
+            60..72 => vec![Step::Turn],
             72..75 => vec![Step::Turn],
             75..82 => vec![Step::Nap(self.random.u32(..200))],
             82..84 => self.pass(people, ids),
