@@ -16,7 +16,7 @@ prepare_machine() {
     cat >"$seed/meta-data" <<END
 instance-id: machine-test
 local-hostname: mqttvm
-public-keys: ["$(<"$work/outside/root/root/.ssh/id_ed25519.pub")"]
+public-keys: ["$(<"$work/outside/root$home/.ssh/id_ed25519.pub")"]
 END
     cat >"$root/etc/cloud/cloud.cfg.d/99-machine-test.cfg" <<END
 datasource_list: [NoCloud]

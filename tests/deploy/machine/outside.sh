@@ -42,6 +42,7 @@ $machine_4 $name_4
 END
     cp "$secrets" "$work/outside/root/root/secrets"
     cp "$package" "$work/outside/root/root/package.deb"
+    home=$(outside getent passwd 0 | cut -d: -f6)
     make_ssh_key
     make_authority
     cp "$work"/authority/server.{key,crt} "$work/outside/root/root/"
@@ -50,8 +51,8 @@ END
 }
 
 make_ssh_key() {
-    outside ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
-    outside_file /root/.ssh/config <<END
+    outside ssh-keygen -q -t ed25519 -N '' -f "$home/.ssh/id_ed25519"
+    outside_file "$home/.ssh/config" <<END
 User iotadmin
 StrictHostKeyChecking accept-new
 ConnectTimeout 10
@@ -75,9 +76,9 @@ END
     fi
     # Clients trust it as they would LetsEncrypt: by the system's certificates, and the browser by its own.
     outside update-ca-certificates >"$logs/trust.log" 2>&1
-    outside mkdir -p /root/.pki/nssdb
-    outside certutil -d sql:/root/.pki/nssdb -N --empty-password
-    outside certutil -d sql:/root/.pki/nssdb -A -t C,, -n acme -i /usr/local/share/ca-certificates/acme.crt
+    outside mkdir -p "$home/.pki/nssdb"
+    outside certutil -d "sql:$home/.pki/nssdb" -N --empty-password
+    outside certutil -d "sql:$home/.pki/nssdb" -A -t C,, -n acme -i /usr/local/share/ca-certificates/acme.crt
 }
 
 # Each name has the address that Azure would give it: of one family.
