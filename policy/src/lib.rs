@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod binding;
+mod bytes;
 mod compile;
 mod credential;
 mod decision;
