@@ -297,6 +297,16 @@ impl Compiler<'_> {
                     );
                     continue;
                 }
+                if let Some(name) = template.attributes().next().filter(|_| holder == Holder::Anonymous) {
+                    self.problems.error(
+                        place.clone(),
+                        format!(
+                            "`{}`: an anonymous client has no attributes for `%{{{name}}}`",
+                            Escaped(value.as_bytes())
+                        ),
+                    );
+                    continue;
+                }
                 if template.names_client() {
                     client_template.get_or_insert_with(|| place.clone());
                 }
