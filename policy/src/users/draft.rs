@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use hashbrown::hash_table::{Entry, HashTable};
 
-use super::{HEAD, Head, Key, SHAPE, Seed, Store, User, Users};
+use super::{HEAD, Head, SHAPE, Seed, Store, User, Users};
 use crate::credential::Shape;
 use crate::document::RuleTable;
 use crate::policy::SetId;
@@ -168,11 +168,10 @@ impl Draft {
             let user = origins.get(number as usize).and_then(|origin| store.user(origin.at));
             user.map(|user| user.name()).unwrap_or_default()
         };
-        let hash = |number: &u32| seed.hash(&Key::of(name(*number)));
+        let hash = |number: &u32| seed.hash(name(*number));
         table.reserve(origins.len() - since.tables, hash);
         for number in as_number(since.tables)..as_number(origins.len()) {
-            let key = Key::of(name(number));
-            match table.entry(seed.hash(&key), |other| key.is(name(*other)), hash) {
+            match table.entry(hash(&number), |other| name(*other) == name(number), hash) {
                 Entry::Vacant(place) => {
                     place.insert(number);
                 }
@@ -206,7 +205,7 @@ impl Draft {
     /// Makes one table of a group the one that defines the user; it may take over the password strings of another.
     pub(crate) fn define(&mut self, group: &[u32], definition: u32, secrets: Option<u32>, disabled: bool) {
         let Some(first) = group.first() else { return };
-        let hash = self.table_user(*first).map(|user| self.seed.hash(&Key::of(user.name())));
+        let hash = self.table_user(*first).map(|user| self.seed.hash(user.name()));
         if let Some(Ok(mut entry)) = hash.map(|hash| self.table.find_entry(hash, |number| number == first)) {
             *entry.get_mut() = definition;
         }
@@ -324,9 +323,8 @@ impl Draft {
 
     /// The user of this name.
     pub(crate) fn number_of(&self, name: &[u8]) -> Option<u32> {
-        let key = Key::of(name);
-        let is_it = |number: &u32| self.user(*number).is_some_and(|user| key.is(user.name()));
-        self.table.find(self.seed.hash(&key), is_it).copied()
+        let is_it = |number: &u32| self.user(*number).is_some_and(|user| user.name() == name);
+        self.table.find(self.seed.hash(name), is_it).copied()
     }
 
     /// The name of its user, whether or not it defines that one.
