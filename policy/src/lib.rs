@@ -9,6 +9,7 @@
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
 //!                                   ├─ memo        what was allowed before
 //!                                   ├─ binding     client ids
+//!                                   ├─ users       who is listed, packed
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
 //!                                   └─ scenario    the policy's own tests
@@ -35,6 +36,7 @@ mod reason;
 mod scenario;
 mod template;
 mod topic;
+mod users;
 
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
