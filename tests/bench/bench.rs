@@ -2,12 +2,14 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark ends by panicking")]
 
+mod access;
 mod callgrind;
 mod clients;
 mod decide;
 mod logins;
 mod pair;
 mod peers;
+mod publish;
 mod report;
 mod stats;
 mod users;
@@ -32,7 +34,7 @@ use support::broker::{Engine, Install, plugin};
 const VERSIONS: [&str; 2] = ["2.0.11", "2.1.2"];
 
 /// All benchmarks, in the order of `all`.
-const BENCHMARKS: [Benchmark; 2] = [decide::BENCHMARK, logins::BENCHMARK];
+const BENCHMARKS: [Benchmark; 3] = [decide::BENCHMARK, publish::BENCHMARK, logins::BENCHMARK];
 
 /// What is measured by one name.
 #[derive(Clone, Copy)]
