@@ -291,9 +291,9 @@ impl Broker {
     pub(crate) fn running(install: &Install, setup: &Setup) -> Self {
         for _ in 0..5 {
             let broker = Self::start(install, setup);
-            let wanted = |line: &str| line.ends_with(" running") || line.contains("in use");
+            let wanted = |line: &str| line.ends_with(" running") || line.contains("already in use");
             match broker.log.find_within(broker.patience, 0, wanted) {
-                Some((_, line)) if line.contains("in use") => {}
+                Some((_, line)) if line.contains("already in use") => {}
                 Some(_) => return broker,
                 None => panic!("the broker does not start:\n{}", broker.log.text()),
             }
