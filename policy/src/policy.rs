@@ -243,7 +243,7 @@ impl Policy {
     }
 
     /// Whether the client id is one of the client's.
-    fn bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
+    pub(crate) fn bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
         let Client { user, id } = *client;
         if id == HTTP_API.as_bytes() {
             return Err(Refusal::ReservedClientId);
@@ -286,7 +286,7 @@ impl Policy {
         }
     }
 
-    fn topic(
+    pub(crate) fn topic(
         &self,
         sets: &[SetId],
         topic: &[u8],
@@ -308,7 +308,7 @@ impl Policy {
         }
     }
 
-    fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
+    pub(crate) fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
         /// How much of a tree is searched only to word a refusal: a client may send thousands of filters in one packet.
         const FOR_WORDS: usize = 2048;
         let Subscription { group, filter } = Subscription::parse(text)?;
@@ -393,7 +393,7 @@ pub struct Size {
 }
 
 impl RuleSet {
-    fn admits_group(&self, group: &[u8]) -> bool {
+    pub(crate) fn admits_group(&self, group: &[u8]) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.iter().any(|known| known.as_bytes() == group))
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::decision::{Client, Decision, Grant, Refusal, RuleId};
-use crate::policy::{Holder, Policy};
-use crate::problem::{Escaped, OneLine};
+use crate::policy::Policy;
+use crate::problem::Escaped;
 use crate::template::is_usable;
 
 /// Why a decision is what it is, for a person; made by [`Policy::reason`].
@@ -22,15 +22,11 @@ impl Policy {
         Reason { policy: self, client, decision }
     }
 
-    fn write_rule(&self, f: &mut fmt::Formatter<'_>, id: RuleId) -> fmt::Result {
-        let Some(rule) = self.rules.get(id.0 as usize) else { return f.write_str("a rule") };
-        let text = Escaped(rule.text.as_bytes());
-        match self.sets.get(rule.set as usize).map(|set| &set.holder) {
-            Some(Holder::Role(name)) => write!(f, "role `{}`", Escaped(name.as_bytes()))?,
-            Some(Holder::User(name)) => write!(f, "user `{}`", Escaped(name.as_bytes()))?,
-            Some(Holder::Anonymous) | None => f.write_str("[anonymous]")?,
+    pub(crate) fn write_rule(&self, f: &mut fmt::Formatter<'_>, id: RuleId) -> fmt::Result {
+        match self.rule(id) {
+            Some(rule) => write!(f, "{rule}"),
+            None => f.write_str("a rule"),
         }
-        write!(f, " {} `{text}` ({}:{})", rule.key, OneLine(&rule.place.file.to_string_lossy()), rule.place.line)
     }
 }
 

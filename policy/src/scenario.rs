@@ -125,6 +125,36 @@ impl Policy {
             (None, None) => b"anonymous".to_vec(),
         }
     }
+
+    /// Client ids that are likely the client's own, the usual one first, and one for each form that they can have: none of
+    /// these is a level of the topic, where that can be avoided.
+    pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, topic: &[u8]) -> Vec<Vec<u8>> {
+        const AUTO: &str = "auto-00000000-0000-4000-8000-000000000000";
+        let sets = self.held_sets(&Client { user, id: b"" });
+        let name = user.map(String::from_utf8_lossy).unwrap_or_default();
+        let named: Vec<&Pattern> = self.each(&sets).filter_map(|set| set.client_ids.as_ref()).flatten().collect();
+        let mut forms: Vec<(String, bool)> = named.iter().filter_map(|pattern| pattern.text_for(&name)).collect();
+        let is_free = named.contains(&&Pattern::Any) || (named.is_empty() && user.is_none());
+        if is_free {
+            forms.push(("client".to_owned(), true));
+        } else if named.is_empty() {
+            forms.extend([(name.to_string(), false), (format!("{name}-"), true)]);
+        }
+        forms.push((AUTO.to_owned(), false));
+        let mut ids = vec![self.usual_client_id(user)];
+        for (mut text, open) in forms {
+            if open {
+                text.push('1');
+                while topic.split(|b| *b == b'/').any(|level| level == text.as_bytes()) {
+                    text.push('1');
+                }
+            }
+            if !ids.iter().any(|id| id == text.as_bytes()) {
+                ids.push(text.into_bytes());
+            }
+        }
+        ids
+    }
 }
 
 fn who(client: &Client<'_>) -> String {

@@ -59,7 +59,11 @@ impl<'a> Template<'a> {
     }
 }
 
-fn level(text: &str) -> Result<Level<'_>, String> {
+/// Reads one level of a rule's filter.
+///
+/// # Errors
+/// As [`Template::parse`].
+pub(crate) fn level(text: &str) -> Result<Level<'_>, String> {
     match text {
         "+" => Ok(Level::Plus),
         "#" => Ok(Level::Rest),

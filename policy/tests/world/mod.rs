@@ -1,0 +1,131 @@
+//! Small generated policies in which much is nearly allowed: few texts, few users, and rules of every kind.
+
+use mqtt_acl_policy::Verb;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Random bytes, spent on choices; when they are used up, the first choice is taken.
+pub(crate) struct Dice(std::vec::IntoIter<u8>);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        usize::from(self.0.next().unwrap_or(0)) % sides
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.roll(of.len())].clone()
+    }
+
+    pub(crate) fn one_in(&mut self, sides: usize) -> bool {
+        self.roll(sides) == sides - 1
+    }
+}
+
+pub(crate) fn check(cases: u32, mut property: impl FnMut(&mut Dice)) {
+    let property = std::cell::RefCell::new(&mut property);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    TestRunner::new(config)
+        .run(&proptest::collection::vec(any::<u8>(), 400..600), |bytes| {
+            property.borrow_mut()(&mut Dice(bytes.into_iter()));
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// `gw` has ids of another form than its name, `off` is disabled.
+pub(crate) const USERS: [&str; 5] = ["u", "v", "gw", "off", "$s"];
+/// Client ids that somebody has, or nobody.
+pub(crate) const IDS: [&str; 9] = ["u", "u-1", "u-2", "v", "v-1", "gw-1", "off", "anon-1", "x"];
+
+/// A policy of these users.
+pub(crate) fn policy(dice: &mut Dice) -> toml::Table {
+    let mut roles = toml::Table::new();
+    for role in ["r0", "r1"] {
+        roles.insert(role.into(), rule_set(dice, true).into());
+    }
+    let mut users = toml::Table::new();
+    for name in USERS {
+        let mut user = if dice.one_in(2) { rule_set(dice, true) } else { toml::Table::new() };
+        user.insert("roles".into(), dice.pick(&[vec!["r0"], vec!["r1", "r0"], vec!["r1"]]).into());
+        match name {
+            "gw" => _ = user.insert("client_id".into(), vec!["gw-*", "gw-1"].into()),
+            "off" => _ = user.insert("disabled".into(), true.into()),
+            "v" if dice.one_in(2) => {
+                let deny = user.entry("deny").or_insert_with(|| toml::Table::new().into());
+                deny.as_table_mut().unwrap().insert("client_id".into(), vec!["v"].into());
+            }
+            _ => {}
+        }
+        users.insert(name.into(), user.into());
+    }
+    let mut table = toml::Table::new();
+    table.insert("version".into(), 1.into());
+    table.insert("roles".into(), roles.into());
+    table.insert("users".into(), users.into());
+    if dice.one_in(2) {
+        let mut anonymous = rule_set(dice, false);
+        anonymous.insert("client_id".into(), vec!["anon-*"].into());
+        table.insert("anonymous".into(), anonymous.into());
+    }
+    if dice.one_in(2) {
+        let mut block = toml::Table::new();
+        block.insert("username".into(), dice.pick(&["new*", "*", "c"]).into());
+        block.insert("roles".into(), vec![dice.pick(&["r0", "r1"])].into());
+        block.insert("unlisted".into(), true.into());
+        table.insert("match".into(), vec![block].into());
+    }
+    table
+}
+
+fn rule_set(dice: &mut Dice, has_name: bool) -> toml::Table {
+    let mut set = toml::Table::new();
+    let mut deny = toml::Table::new();
+    for (key, most) in [("publish", 4), ("subscribe", 4), ("receive", 2)] {
+        let rules: Vec<_> = (0..dice.roll(most + 1)).map(|_| rule(dice, has_name)).collect();
+        set.insert(key.into(), rules.into());
+    }
+    for key in ["publish", "subscribe"] {
+        let rules: Vec<_> = (0..dice.roll(3)).map(|_| rule(dice, has_name)).collect();
+        deny.insert(key.into(), rules.into());
+    }
+    if dice.one_in(2) {
+        set.insert("deny".into(), deny.into());
+    }
+    if dice.one_in(4) {
+        set.insert("overlap".into(), true.into());
+    }
+    if dice.one_in(3) {
+        set.insert("share".into(), vec!["g"].into());
+    }
+    set
+}
+
+fn rule(dice: &mut Dice, has_name: bool) -> String {
+    let name = if has_name { "%u" } else { "a" };
+    let mut levels: Vec<&str> =
+        (0..=dice.roll(3)).map(|_| dice.pick(&["a", "b", "+", "c", name, "%c", "", "$x", name])).collect();
+    if dice.one_in(3) {
+        levels.truncate(2);
+        levels.push("#");
+    }
+    let rule = levels.join("/");
+    if rule.is_empty() { "+".into() } else { rule }
+}
+
+/// A topic or, to subscribe to, a filter.
+pub(crate) fn topic(dice: &mut Dice, verb: Verb) -> String {
+    let mut levels: Vec<&str> = (0..=dice.roll(3))
+        .map(|_| dice.pick(&["a", "b", "c", "u", "v", "a", "u-1", "", "$x", "off", "gw-1", "anon-1"]))
+        .collect();
+    let filter = verb == Verb::Subscribe;
+    if filter && dice.one_in(3) {
+        let at = dice.roll(levels.len());
+        levels[at] = "+";
+    }
+    if filter && dice.one_in(4) {
+        levels.push("#");
+    }
+    let topic = levels.join("/");
+    let topic = if topic.is_empty() { "a".to_owned() } else { topic };
+    if filter && dice.one_in(4) { format!("$share/{}/{topic}", dice.pick(&["g", "h"])) } else { topic }
+}
