@@ -53,5 +53,5 @@ pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
-pub use crate::topic::is_topic_name;
+pub use crate::topic::{is_subscription, is_topic_name};
 pub use crate::who::{Able, Ids, Who};

@@ -145,7 +145,9 @@ impl<'a> Search<'a> {
         for way in ways {
             self.left = self.effort;
             way(self);
-            if self.found.len() >= self.effort.enough {
+            // Where only a deny is in the way, nothing else is of interest.
+            let is_denied = matches!(self.found.first(), Some(Change::Denies { .. }));
+            if is_denied || self.found.len() >= self.effort.enough {
                 self.found.truncate(self.effort.enough);
                 return;
             }
@@ -184,7 +186,7 @@ impl<'a> Search<'a> {
     }
 
     fn ids(&mut self) {
-        for id in self.policy.candidate_ids(self.client.user, b"") {
+        for id in self.policy.candidate_ids(self.client.user, &[]) {
             if self.grant(&Client { id: &id, ..self.client }, self.action).is_some() {
                 self.found.push(Change::ClientId(id));
                 return;
@@ -208,8 +210,9 @@ impl<'a> Search<'a> {
         if !named {
             return;
         }
-        let own = self.policy.candidate_ids(self.client.user, topic);
-        let levels = topic.split(|b| *b == b'/').filter(|level| is_usable(level)).map(<[u8]>::to_vec);
+        let levels: Vec<_> = topic.split(|b| *b == b'/').collect();
+        let own = self.policy.candidate_ids(self.client.user, &levels);
+        let levels = levels.into_iter().filter(|level| is_usable(level)).map(<[u8]>::to_vec);
         let current = self.client.id;
         for id in levels.chain(own).filter(|id| id != current) {
             if self.grant(&Client { id: &id, ..self.client }, self.action).is_some() {
@@ -299,14 +302,20 @@ impl<'a> Search<'a> {
         /// More of them only hide the nearest.
         const SHOWN: usize = 3;
         near.sort_by_key(|(_, near)| (near.differences.len(), Reverse(near.same)));
+        // Where a topic is one level off, what is two levels off is of no interest.
+        let mut nearest = MOST_DIFFERENCES;
         let mut shown = 0;
         for (rule, Near { differences, topic, .. }) in near {
+            if differences.len() > nearest {
+                return;
+            }
             let topic = [prefix, &topic].concat();
             let known = |change: &Change| matches!(change, Change::Topic { topic: known, .. } if *known == topic);
             if self.found.iter().any(known) {
                 continue;
             }
             if self.grant(&self.client.clone(), verb.on(&topic)).is_some() {
+                nearest = differences.len();
                 self.found.push(Change::Topic { topic, rule, differences });
                 shown += 1;
             }
@@ -386,7 +395,8 @@ fn compare(rule: &str, levels: &[&[u8]], is_filter: bool, values: Values<'_>) ->
         }
     }
     // One that has nothing in common with the rule is not near it.
-    (!differences.is_empty() && (same > 0 || alike)).then(|| Near { topic: topic.join(&b'/'), differences, same })
+    let near = same > 0 || (alike && differences.len() == 1);
+    (!differences.is_empty() && near).then(|| Near { topic: topic.join(&b'/'), differences, same })
 }
 
 /// Whether one text may well be a misspelling of the other.
@@ -400,6 +410,13 @@ impl fmt::Display for Miss<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.change {
             Change::ClientId(id) => write!(f, "would be allowed for client id `{}`", Escaped(id)),
+            // What comes instead of `#` may be many levels.
+            Change::Topic { topic, rule, differences }
+                if differences.iter().any(|d| d.here.as_deref() == Some(b"#")) =>
+            {
+                write!(f, "`{}` would be granted by ", Escaped(topic))?;
+                self.policy.write_rule(f, *rule)
+            }
             Change::Topic { rule, differences, .. } => {
                 f.write_str("differs from ")?;
                 self.policy.write_rule(f, *rule)?;

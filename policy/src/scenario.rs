@@ -126,9 +126,9 @@ impl Policy {
         }
     }
 
-    /// Client ids that are likely the client's own, the usual one first, and one for each form that they can have: none of
-    /// these is a level of the topic, where that can be avoided.
-    pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, topic: &[u8]) -> Vec<Vec<u8>> {
+    /// Client ids that are likely the client's own: the usual one, and one of each form that they can have, which is none
+    /// of these texts where the form leaves a choice.
+    pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, avoid: &[&[u8]]) -> Vec<Vec<u8>> {
         const AUTO: &str = "auto-00000000-0000-4000-8000-000000000000";
         let sets = self.held_sets(&Client { user, id: b"" });
         let name = user.map(String::from_utf8_lossy).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Policy {
         for (mut text, open) in forms {
             if open {
                 text.push('1');
-                while topic.split(|b| *b == b'/').any(|level| level == text.as_bytes()) {
+                while avoid.contains(&text.as_bytes()) {
                     text.push('1');
                 }
             }

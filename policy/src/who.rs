@@ -2,7 +2,7 @@
 
 use crate::binding::Pattern;
 use crate::decision::{Action, Client, Decision, Grant, RuleId, Verb};
-use crate::policy::Policy;
+use crate::policy::{Policy, SetId};
 
 /// Somebody who may do it; made by [`Policy::who_can`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ impl Policy {
     /// anonymous clients and names that nobody lists.
     ///
     /// A decision depends on the client id only as far as a rule's `%c` stands for it, and then on nothing but which level
-    /// of the topic it is. So an id for each level, and one that is none, decide for all.
+    /// of the topic it is or, where a part of a filter is enough, which text of a deny. So an id for each of these texts,
+    /// and one that is none of them, decide for all.
     pub fn who_can<'p>(&'p self, verb: Verb, topic: &[u8], mut tell: impl FnMut(Able<'p>)) {
         let inquiry = Inquiry { policy: self, action: verb.on(topic), topic, named: self.sets_with_client_template() };
         let mut names: Vec<&[u8]> = self.users.keys().map(|name| &**name).collect();
@@ -93,26 +94,41 @@ impl Inquiry<'_, '_> {
                 if self.admits(user, &self.policy.usual_client_id(user)) {
                     return None;
                 }
-                let others = self.policy.candidate_ids(user, self.topic);
+                let others = self.policy.candidate_ids(user, &[]);
                 others.iter().find_map(|id| self.rule(user, id)).map(|rule| (Ids::All, rule))
             });
         }
-        let is_level = |id: &[u8]| self.levels().any(|level| level == id);
-        let candidates = self.policy.candidate_ids(user, self.topic);
-        let other = candidates.iter().find(|id| !is_level(id) && self.admits(user, id));
-        let mut levels: Vec<Vec<u8>> = self.levels().filter(|id| self.admits(user, id)).map(<[u8]>::to_vec).collect();
-        levels.sort_unstable();
-        levels.dedup();
+        let texts = self.telling_texts(user, &sets);
+        let candidates = self.policy.candidate_ids(user, &texts);
+        let other = candidates.iter().find(|id| !texts.contains(&id.as_slice()) && self.admits(user, id));
+        let mut telling: Vec<Vec<u8>> =
+            texts.into_iter().filter(|id| self.admits(user, id)).map(<[u8]>::to_vec).collect();
         if let Some(rule) = other.and_then(|id| self.rule(user, id)) {
-            levels.retain(|id| self.rule(user, id).is_none());
-            let ids = if levels.is_empty() { Ids::All } else { Ids::AllBut(levels) };
+            telling.retain(|id| self.rule(user, id).is_none());
+            let ids = if telling.is_empty() { Ids::All } else { Ids::AllBut(telling) };
             return Some((ids, rule));
         }
-        let rule = levels.iter().find_map(|id| self.rule(user, id))?;
-        let none = other.is_none();
-        let all = levels.len();
-        levels.retain(|id| self.rule(user, id).is_some());
-        Some((if none && levels.len() == all { Ids::All } else { Ids::Only(levels) }, rule))
+        let rule = telling.iter().find_map(|id| self.rule(user, id))?;
+        let all = telling.len();
+        telling.retain(|id| self.rule(user, id).is_some());
+        Some((if other.is_none() && telling.len() == all { Ids::All } else { Ids::Only(telling) }, rule))
+    }
+
+    /// The texts that it may matter whether a client id is one of, in order.
+    fn telling_texts<'a>(&'a self, user: Option<&'a [u8]>, sets: &[SetId]) -> Vec<&'a [u8]> {
+        let mut texts: Vec<&[u8]> = self.levels().collect();
+        let part_is_enough =
+            matches!(self.action, Action::Subscribe(_)) && self.policy.each(sets).any(|set| set.overlap);
+        if part_is_enough {
+            texts.extend(user);
+            let denies =
+                sets.iter().flat_map(|set| self.policy.rules_of(*set)).filter(|(_, rule)| rule.key == "deny.subscribe");
+            texts.extend(denies.flat_map(|(_, rule)| rule.text.split('/')).map(str::as_bytes));
+        }
+        texts.retain(|text| !text.is_empty());
+        texts.sort_unstable();
+        texts.dedup();
+        texts
     }
 
     /// Names that nobody lists: for each pattern one that is like any other, and those that the topic holds.

@@ -85,7 +85,10 @@ fn rule_set(dice: &mut Dice, has_name: bool) -> toml::Table {
         set.insert(key.into(), rules.into());
     }
     for key in ["publish", "subscribe"] {
-        let rules: Vec<_> = (0..dice.roll(3)).map(|_| rule(dice, has_name)).collect();
+        let mut rules: Vec<_> = (0..dice.roll(3)).map(|_| rule(dice, has_name)).collect();
+        if dice.one_in(3) {
+            rules.push(dice.pick(&["%c/#", "+/%c", "a/%c", "+/%c/#"]).into());
+        }
         deny.insert(key.into(), rules.into());
     }
     if dice.one_in(2) {
