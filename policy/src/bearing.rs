@@ -3,12 +3,9 @@
 
 use std::fmt;
 
-use crate::decision::{Action, Client, Grant, Refusal, RuleId};
-use crate::matcher::Kind;
-use crate::plain::Values;
+use crate::decision::{Action, Client, RuleId};
 use crate::policy::{Holder, Policy, Rule, SetId};
 use crate::problem::{Escaped, OneLine, Place};
-use crate::template::Names;
 use crate::topic::Subscription;
 
 /// The rules that bear on a request, in the order of the policy; made by [`Policy::bearing`].
@@ -16,6 +13,8 @@ use crate::topic::Subscription;
 pub struct Bearing {
     /// Rules that grant it. For a subscription: each that grants all of it or, where none does, each that grants a part.
     pub grants: Vec<RuleId>,
+    /// Whether each of these grants all of it, were it not for the denies.
+    pub whole: bool,
     /// Rules that deny it. For a subscription: each that denies a part of it.
     pub denies: Vec<RuleId>,
 }
@@ -53,7 +52,7 @@ impl Policy {
             let fitting = |wanted: &dyn Fn(&Rule) -> bool| {
                 rules().filter(|(_, rule)| wanted(rule) && values.fits(&rule.text, topic)).map(|(id, _)| id).collect()
             };
-            bearing = Bearing { grants: fitting(&allows), denies: fitting(&denies) };
+            bearing = Bearing { grants: fitting(&allows), whole: true, denies: fitting(&denies) };
         }
         let Action::Subscribe(text) = action else { return bearing };
         let Ok(Subscription { group, filter }) = Subscription::parse(text) else { return bearing };
@@ -64,7 +63,8 @@ impl Policy {
             granting.iter().filter(|(_, rule)| fits(rule)).map(|(id, _)| *id).collect::<Vec<_>>()
         };
         bearing.grants = fitting(&|rule| values.contains(&rule.text, filter.levels()));
-        if bearing.grants.is_empty() {
+        bearing.whole = !bearing.grants.is_empty();
+        if !bearing.whole {
             bearing.grants = fitting(&|rule| values.meets(&rule.text, filter.levels()));
         }
         bearing.denies = rules()
@@ -82,25 +82,10 @@ impl Policy {
         Some(RuleView { rule, holder })
     }
 
-    /// What the rules of these sets say, of a client that is admitted.
-    pub(crate) fn decide(&self, sets: &[SetId], action: Action<'_>, names: Names<'_>) -> Result<Grant, Refusal> {
-        match action {
-            Action::Connect | Action::Unsubscribe => Ok(Grant::Admitted),
-            Action::Publish(topic) => self.topic(sets, topic, &names, Kind::AllowPublish, Kind::DenyPublish),
-            Action::Receive(topic) => self.topic(sets, topic, &names, Kind::AllowReceive, Kind::DenySubscribe),
-            Action::Subscribe(text) => self.subscription(sets, text, names),
-            Action::Api(_) => Err(Refusal::Api),
-        }
-    }
-
     /// The rule sets of a client, those of a disabled user too.
     pub(crate) fn held_sets(&self, client: &Client<'_>) -> Vec<SetId> {
         let held = client.user.and_then(|name| self.users.get(name)).map(|user| user.sets.to_vec());
         held.unwrap_or_else(|| self.sets_of(client))
-    }
-
-    pub(crate) fn values<'a>(&self, client: &Client<'a>) -> Values<'a> {
-        Values::of(client)
     }
 
     pub(crate) fn admits_group(&self, set: SetId, group: &[u8]) -> bool {

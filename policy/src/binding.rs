@@ -3,6 +3,7 @@
 //! A session belongs to its client id: whoever connects with the id of another client throws that client off and, with
 //! `clean_session false`, inherits its subscriptions and queued messages. So ids are bound to users (S4, S5).
 
+use crate::bytes::same;
 use crate::template::is_usable;
 
 /// A pattern of client ids or of user names, as the policy writes it.
@@ -157,10 +158,14 @@ pub(crate) fn is_own(id: &[u8], user: &[u8]) -> bool {
 }
 
 /// Whether the id is this name, or this name, `-` and more.
+#[inline]
 pub(crate) fn begins_with(id: &[u8], name: &[u8]) -> bool {
-    match id.strip_prefix(name) {
-        Some([]) => true,
-        Some([b'-', more @ ..]) => !more.is_empty() && !more.contains(&b'/'),
+    match id.split_at_checked(name.len()) {
+        Some((start, rest)) if same(start, name) => match rest {
+            [] => true,
+            [b'-', more @ ..] => !more.is_empty() && !more.contains(&b'/'),
+            _ => false,
+        },
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::decision::RuleId;
 use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable, UserTable};
 use crate::fingerprint::{Remembered, Slot};
 use crate::limits::Network;
-use crate::matcher::{Kind, RuleTree};
+use crate::matcher::Kind;
 use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::{Deed, Expectation, Scenario};
@@ -66,6 +66,7 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
     compiler.client_ids();
     compiler.shared_client_ids();
     compiler.client_templates();
+    compiler.overlaps();
     compiler.tests(tests);
     compiler.finish()
 }
@@ -271,7 +272,7 @@ impl Compiler<'_> {
     /// Compiles the rules of a role, a user or `[anonymous]`.
     fn set(&mut self, holder: Holder, table: RuleTable) -> SetId {
         let id = SetId::try_from(self.policy.sets.len()).unwrap_or(SetId::MAX);
-        let mut tree = RuleTree::new();
+        let tree = self.policy.forest.plant();
         let mut client_template = None;
         let lists: [(&'static str, &[Text], &[Kind]); 5] = [
             ("publish", &table.publish, &[Kind::AllowPublish]),
@@ -302,7 +303,7 @@ impl Compiler<'_> {
                 let rule = RuleId(u32::try_from(self.policy.rules.len()).unwrap_or(u32::MAX));
                 self.policy.rules.push(Rule { set: id, key, text: value.as_str().into(), place: place.clone() });
                 for kind in kinds {
-                    tree.insert(&template, *kind, rule);
+                    self.policy.forest.insert(tree, &template, *kind, rule);
                 }
             }
         }
@@ -515,6 +516,25 @@ impl Compiler<'_> {
                     self.problems.error(place.clone(), text);
                 }
             }
+        }
+    }
+
+    /// Rules that overlap so much that a message costs what they cost together.
+    fn overlaps(&mut self) {
+        /// So many steps of rules that fit one topic take a few microseconds.
+        const STEPS: u32 = 256;
+        for (steps, examples) in self.policy.forest.costly(STEPS) {
+            let mut rules = examples.iter().filter_map(|rule| self.policy.rules.get(rule.0 as usize));
+            let Some(first) = rules.next() else { continue };
+            let others: Vec<_> =
+                rules.map(|rule| format!("`{}` (line {})", Escaped(rule.text.as_bytes()), rule.place.line)).collect();
+            let text = format!(
+                "`{}` overlaps with so many rules, such as {}, that one topic may fit {steps} steps of them, which every message \
+                 to it costs (write fewer rules with `+`)",
+                Escaped(first.text.as_bytes()),
+                others.join(" and ")
+            );
+            self.problems.warning(first.place.clone(), text);
         }
     }
 

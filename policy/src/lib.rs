@@ -20,6 +20,7 @@
 
 mod bearing;
 mod binding;
+mod bytes;
 mod compile;
 mod credential;
 mod decision;

@@ -11,7 +11,7 @@ use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 use crate::plain::{Values, Wanted};
 use crate::policy::{Policy, Rule, SetId};
 use crate::problem::Escaped;
-use crate::template::{Names, is_usable};
+use crate::template::is_usable;
 use crate::topic::{Subscription, is_reserved, is_topic_name};
 
 /// A change that turns a refusal, and in words: one line, which names the rule that is nearly met.
@@ -175,14 +175,23 @@ impl<'a> Search<'a> {
         Some(())
     }
 
+    /// Whether all of the client's rules are more than may be read.
+    fn exceeds(&mut self) -> bool {
+        self.rules().any(|(_, rule)| self.read(rule).is_none())
+    }
+
     fn enabled(&mut self) {
-        let names = Names::new(self.client.user, self.client.id);
-        if self.policy.bound(&self.client, &self.sets, true).is_err() {
+        if self.policy.is_bound(&self.client, &self.sets, true).is_err() || self.exceeds() {
             return;
         }
-        if let Ok(grant) = self.policy.decide(&self.sets, self.action, names) {
-            self.found.push(Change::Enabled(grant));
-        }
+        let bearing = self.policy.bearing(&self.client, self.action);
+        let grant = match self.action {
+            Action::Connect => Some(Grant::Admitted),
+            // What several rules grant only together is not gone into.
+            _ if bearing.whole && bearing.denies.is_empty() => bearing.grants.first().copied().map(Grant::Rule),
+            _ => None,
+        };
+        self.found.extend(grant.map(Change::Enabled));
     }
 
     fn ids(&mut self) {
@@ -226,10 +235,8 @@ impl<'a> Search<'a> {
         if !matches!(self.refusal, Refusal::Rule(_) | Refusal::PartlyGranted(_)) {
             return;
         }
-        for (_, rule) in self.rules() {
-            if self.read(rule).is_none() {
-                return;
-            }
+        if self.exceeds() {
+            return;
         }
         let bearing = self.policy.bearing(&self.client, self.action);
         let (Some(grant), false) = (bearing.grants.first().copied(), bearing.denies.is_empty()) else { return };

@@ -2,16 +2,17 @@
 //!
 //! The trees of [`crate::matcher`] decide; this explains, in time that grows with the rules, and so off the hot path.
 
+use crate::matcher::Forest;
 use crate::policy::{Policy, Rule, SetId};
-use crate::template::{self, is_usable};
+use crate::template::{self, Names, Variable};
 use crate::topic::{Level, is_reserved};
 use crate::{Client, RuleId};
 
 /// The texts that a client's rules stand for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
-    user: Option<&'a [u8]>,
-    client: Option<&'a [u8]>,
+    names: Names<'a>,
+    forest: &'a Forest,
 }
 
 /// What a level of a rule asks of a topic.
@@ -25,26 +26,22 @@ pub(crate) enum Wanted<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub(crate) fn of(client: &Client<'a>) -> Self {
-        let usable = |name: &&[u8]| is_usable(name);
-        Self { user: client.user.filter(usable), client: Some(client.id).filter(usable) }
-    }
-
     /// What each level of a rule asks for.
     pub(crate) fn levels(self, rule: &'a str) -> impl Iterator<Item = Wanted<'a>> {
         rule.split('/').map(move |level| self.wanted(level))
     }
 
     pub(crate) fn wanted(self, level: &'a str) -> Wanted<'a> {
-        let text = match template::level(level) {
-            Ok(template::Level::Literal(text)) => Some(text.as_bytes()),
+        let variable = match template::level(level) {
+            Ok(template::Level::Literal(text)) => return Wanted::Text(text.as_bytes()),
             Ok(template::Level::Plus) => return Wanted::Any,
             Ok(template::Level::Rest) => return Wanted::Rest,
-            Ok(template::Level::User) => self.user,
-            Ok(template::Level::Client) => self.client,
+            Ok(template::Level::User) => Some(Variable::User),
+            Ok(template::Level::Client) => Some(Variable::Client),
+            Ok(template::Level::Attribute(name)) => self.forest.attribute(name).map(Variable::Attribute),
             Err(_) => None,
         };
-        text.map_or(Wanted::Nothing, Wanted::Text)
+        variable.and_then(|variable| self.names.value(variable)).map_or(Wanted::Nothing, Wanted::Text)
     }
 
     /// Whether the rule matches this topic name.
@@ -116,6 +113,11 @@ impl<'a> Values<'a> {
 }
 
 impl Policy {
+    pub(crate) fn values<'a>(&'a self, client: &Client<'a>) -> Values<'a> {
+        let names = Names::new(client.user, client.id, self.attributes_of(client));
+        Values { names, forest: &self.forest }
+    }
+
     /// The rules of one rule set, in the order of the file's keys.
     pub(crate) fn rules_of(&self, set: SetId) -> impl Iterator<Item = (RuleId, &Rule)> {
         // The rules of a set lie together, and the sets in their order.
@@ -133,31 +135,34 @@ mod tests {
     use super::*;
     use crate::topic::Filter;
 
-    const CLIENT: Client<'_> = Client { user: Some(b"u1"), id: b"c1" };
-
-    fn values() -> Values<'static> {
-        Values::of(&CLIENT)
+    fn policy() -> Policy {
+        Policy::deny_all()
     }
 
     #[test]
     fn rules_fit_topics() {
+        let policy = policy();
+        let values = policy.values(&Client { user: Some(b"u1"), id: b"c1" });
         for (rule, topic) in
             [("a/#", "a"), ("a/+/%u", "a//u1"), ("%c/x", "c1/x"), ("#", "/"), ("$SYS/#", "$SYS/a"), ("+", "a")]
         {
-            assert!(values().fits(rule, topic.as_bytes()), "{rule} {topic}");
+            assert!(values.fits(rule, topic.as_bytes()), "{rule} {topic}");
         }
         for (rule, topic) in
             [("a/+", "a"), ("+/a", "$SYS/a"), ("#", "$SYS"), ("a/%u", "a/c1"), ("a", "a/"), ("%x", "x")]
         {
-            assert!(!values().fits(rule, topic.as_bytes()), "{rule} {topic}");
+            assert!(!values.fits(rule, topic.as_bytes()), "{rule} {topic}");
         }
-        let strange = Client { user: Some(b"+"), id: b"$c" };
-        assert!(!Values::of(&strange).fits("%u", b"+"));
-        assert!(!Values::of(&strange).fits("%c", b"$c"));
+        let strange = policy.values(&Client { user: Some(b"+"), id: b"$c" });
+        assert!(!strange.fits("%u", b"+"));
+        assert!(!strange.fits("%c", b"$c"));
+        assert!(!values.fits("%{site}", b"%{site}"));
     }
 
     #[test]
     fn rules_contain_and_meet_filters() {
+        let policy = policy();
+        let values = policy.values(&Client { user: Some(b"u1"), id: b"c1" });
         for (rule, filter, contains, meets) in [
             ("a/#", "a", true, true),
             ("a/#", "a/+/#", true, true),
@@ -178,8 +183,8 @@ mod tests {
             ("a", "a/b", false, false),
         ] {
             let parsed = Filter::parse(filter.as_bytes()).unwrap();
-            assert_eq!(values().contains(rule, parsed.levels()), contains, "{rule} contains {filter}");
-            assert_eq!(values().meets(rule, parsed.levels()), meets, "{rule} meets {filter}");
+            assert_eq!(values.contains(rule, parsed.levels()), contains, "{rule} contains {filter}");
+            assert_eq!(values.meets(rule, parsed.levels()), meets, "{rule} meets {filter}");
         }
     }
 }

@@ -15,10 +15,10 @@ use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::fingerprint::{Fingerprints, Remembered};
 use crate::limits::Limits;
 use crate::login::Identity;
-use crate::matcher::{self, Kind, RuleTree};
+use crate::matcher::{Forest, Found, Kind, Meeting, Root, Topic};
 use crate::problem::Place;
 use crate::scenario::Scenario;
-use crate::template::{Names, is_usable};
+use crate::template::{Attributes, Names, is_usable};
 use crate::topic::{Level, Subscription};
 
 /// A policy in force, or about to be.
@@ -26,7 +26,11 @@ use crate::topic::{Level, Subscription};
 pub struct Policy {
     pub(crate) rules: Vec<Rule>,
     pub(crate) sets: Vec<RuleSet>,
+    /// The rules of all of them, compiled.
+    pub(crate) forest: Forest,
     pub(crate) users: HashMap<Box<[u8]>, User>,
+    /// Of the users that have any, by name.
+    pub(crate) attributes: HashMap<Box<[u8]>, Box<Attributes>>,
     pub(crate) anonymous: Option<SetId>,
     pub(crate) matches: Vec<Match>,
     pub(crate) scenarios: Vec<Scenario>,
@@ -60,7 +64,7 @@ pub(crate) struct Rule {
 #[derive(Debug)]
 pub(crate) struct RuleSet {
     pub(crate) holder: Holder,
-    pub(crate) tree: RuleTree,
+    pub(crate) tree: Root,
     /// `None` where it names no `client_id`.
     pub(crate) client_ids: Option<Vec<Pattern>>,
     /// Whether these are, among others, the ids that a user has where nothing names any.
@@ -117,34 +121,13 @@ pub(crate) struct Decoys(Vec<(u64, Box<[u8]>)>);
 impl Policy {
     /// Decides whether the client may do this.
     pub fn authorize(&self, client: &Client<'_>, action: Action<'_>) -> Decision {
-        if action == Action::Unsubscribe {
-            return Decision::Allow(Grant::Unsubscribe);
-        }
-        let Standing { sets, listed } = match self.standing(client) {
-            Ok(standing) => standing,
-            Err(refusal) => return Decision::Deny(refusal),
-        };
-        if let Action::Api(path) = action {
-            let granted = path.starts_with(b"/api/") && self.each(&sets).any(|set| set.api);
-            return if granted { Decision::Allow(Grant::Api) } else { Decision::Deny(Refusal::Api) };
-        }
-        let own_ids = listed.is_some_and(|user| user.own_ids);
-        let names = match client.user {
-            Some(name) if own_ids && binding::begins_with(client.id, name) => {
-                Names { user: Some(name), client: client.id }
-            }
-            _ => {
-                if let Err(refusal) = self.bound(client, &sets, listed.is_some()) {
-                    return Decision::Deny(refusal);
-                }
-                Names::new(client.user, client.id)
-            }
-        };
         let verdict = match action {
-            Action::Connect | Action::Unsubscribe | Action::Api(_) => Ok(Grant::Admitted),
-            Action::Publish(topic) => self.topic(&sets, topic, &names, Kind::AllowPublish, Kind::DenyPublish),
-            Action::Receive(topic) => self.topic(&sets, topic, &names, Kind::AllowReceive, Kind::DenySubscribe),
-            Action::Subscribe(text) => self.subscription(&sets, text, names),
+            Action::Publish(topic) => self.topic(client, topic, Kind::AllowPublish, Kind::DenyPublish),
+            Action::Receive(topic) => self.topic(client, topic, Kind::AllowReceive, Kind::DenySubscribe),
+            Action::Subscribe(text) => self.subscription(client, text),
+            Action::Connect => self.bound(client).map(|_| Grant::Admitted),
+            Action::Unsubscribe => Ok(Grant::Unsubscribe),
+            Action::Api(path) => self.api(client, path),
         };
         match verdict {
             Ok(grant) => Decision::Allow(grant),
@@ -183,7 +166,9 @@ impl Policy {
         Self {
             rules: Vec::new(),
             sets: Vec::new(),
+            forest: Forest::new(),
             users: HashMap::new(),
+            attributes: HashMap::new(),
             anonymous: None,
             matches: Vec::new(),
             scenarios: Vec::new(),
@@ -233,6 +218,30 @@ impl Policy {
         }
     }
 
+    /// Which rules are a client's, and what its names are, if the client id is one of its own.
+    #[inline]
+    fn bound<'a>(&'a self, client: &Client<'a>) -> Result<(Cow<'a, [SetId]>, Names<'a>), Refusal> {
+        let Standing { sets, listed } = self.standing(client)?;
+        let names = match client.user {
+            Some(name) if listed.is_some_and(|user| user.own_ids) && binding::begins_with(client.id, name) => {
+                Names::usable(client.user, client.id, self.attributes_of(client))
+            }
+            _ => {
+                self.is_bound(client, &sets, listed.is_some())?;
+                Names::new(client.user, client.id, self.attributes_of(client))
+            }
+        };
+        Ok((sets, names))
+    }
+
+    #[inline]
+    pub(crate) fn attributes_of(&self, client: &Client<'_>) -> &Attributes {
+        if self.attributes.is_empty() {
+            return &[];
+        }
+        client.user.and_then(|user| self.attributes.get(user)).map_or(&[], |attributes| attributes)
+    }
+
     /// Whether a listed user may have the ids that begin with its name, whatever else it may have.
     pub(crate) fn has_own_ids(&self, name: &[u8], sets: &[SetId]) -> bool {
         let is_named = self.each(sets).any(|set| set.client_ids.is_some());
@@ -243,7 +252,7 @@ impl Policy {
     }
 
     /// Whether the client id is one of the client's.
-    pub(crate) fn bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
+    pub(crate) fn is_bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
         let Client { user, id } = *client;
         if id == HTTP_API.as_bytes() {
             return Err(Refusal::ReservedClientId);
@@ -286,20 +295,22 @@ impl Policy {
         }
     }
 
-    pub(crate) fn topic(
-        &self,
-        sets: &[SetId],
-        topic: &[u8],
-        names: &Names<'_>,
-        allow: Kind,
-        deny: Kind,
-    ) -> Result<Grant, Refusal> {
+    fn api(&self, client: &Client<'_>, path: &[u8]) -> Result<Grant, Refusal> {
+        let sets = self.standing(client)?.sets;
+        let granted = path.starts_with(b"/api/") && self.each(&sets).any(|set| set.api);
+        if granted { Ok(Grant::Api) } else { Err(Refusal::Api) }
+    }
+
+    #[inline]
+    fn topic(&self, client: &Client<'_>, topic: &[u8], allow: Kind, deny: Kind) -> Result<Grant, Refusal> {
+        let (sets, names) = self.bound(client)?;
         if topic.is_empty() {
             return Err(Refusal::MalformedTopic);
         }
-        let mut found = matcher::Found::default();
-        for set in self.each(sets) {
-            found = found.or(set.tree.find(topic, names, allow, deny));
+        let topic = Topic::new(topic);
+        let mut found = Found::default();
+        for set in self.each(&sets) {
+            found.add(self.forest.find(set.tree, &topic, &names, allow, deny));
         }
         match (found.deny, found.allow) {
             (Some(rule), _) => Err(Refusal::Rule(rule)),
@@ -308,13 +319,15 @@ impl Policy {
         }
     }
 
-    pub(crate) fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
+    fn subscription(&self, client: &Client<'_>, text: &[u8]) -> Result<Grant, Refusal> {
         /// How much of a tree is searched only to word a refusal: a client may send thousands of filters in one packet.
         const FOR_WORDS: usize = 2048;
+        let (sets, names) = self.bound(client)?;
+        let sets = &*sets;
         let Subscription { group, filter } = Subscription::parse(text)?;
         let filter = filter.levels();
         let granting = || self.each(sets).filter(|set| group.is_none_or(|group| set.admits_group(group)));
-        if let Some(rule) = matcher::cover(granting().map(|set| &set.tree), filter, &names, Kind::AllowSubscribe) {
+        if let Some(rule) = self.forest.cover(granting().map(|set| set.tree), filter, &names, Kind::AllowSubscribe) {
             match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe, usize::MAX) {
                 None => return Ok(Grant::Rule(rule)),
                 // A part is denied; a role with `overlap` may still grant the rest.
@@ -338,15 +351,15 @@ impl Policy {
         if group.is_some() {
             return None;
         }
-        let denies = || self.each(sets).map(|set| &set.tree).filter(|tree| tree.has(Kind::DenySubscribe));
+        let denies = || self.each(sets).map(|set| set.tree).filter(|tree| self.forest.has(*tree, Kind::DenySubscribe));
         let denied = denies().next().is_some();
         /// Rules that are denied altogether, before giving up: each costs a search, and a client may send thousands of
         /// filters in one packet.
         const DENIED: usize = 1024;
         let mut left = DENIED;
         self.each(sets).filter(|set| set.overlap).find_map(|set| {
-            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
-                if denied && matcher::cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
+            let found = self.forest.meet(set.tree, filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
+                if denied && self.forest.cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
                     left = left.saturating_sub(1);
                     return if left == 0 { ControlFlow::Break(None) } else { ControlFlow::Continue(()) };
                 }
@@ -365,7 +378,8 @@ impl Policy {
         most: usize,
     ) -> Option<RuleId> {
         sets.find_map(|set| {
-            set.tree.meet(filter, names, kind, most, |meeting| ControlFlow::Break(meeting.rule)).break_value()
+            let first = |meeting: Meeting<'_>| ControlFlow::Break(meeting.rule);
+            self.forest.meet(set.tree, filter, names, kind, most, first).break_value()
         })
     }
 

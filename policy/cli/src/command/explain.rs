@@ -180,7 +180,7 @@ impl<'p> Account<'p> {
             }
             Decision::Allow(_) | Decision::Deny(_) => (None, Bearing::default()),
         };
-        let Bearing { grants, denies } = bearing;
+        let Bearing { grants, denies, .. } = bearing;
         let (overridden, mut also) = match decision {
             Decision::Deny(Refusal::Rule(_)) => (grants, denies),
             _ => (Vec::new(), grants),
