@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::binding::{self, Pattern};
+use crate::census::Census;
 use crate::credential::Credential;
-use crate::decision::RuleId;
+use crate::decision::{Client, RuleId};
 use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable, UserTable};
 use crate::fingerprint::{Remembered, Slot};
 use crate::limits::Network;
@@ -15,7 +16,7 @@ use crate::matcher::Kind;
 use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::{Deed, Expectation, Scenario};
-use crate::template::{Template, is_usable};
+use crate::template::{Names, Template, is_usable};
 use crate::topic;
 
 type Text = Located<String>;
@@ -28,6 +29,7 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
         roles: HashMap::new(),
         places: Vec::new(),
         user_places: HashMap::new(),
+        census: Census::default(),
         weak: None,
         is_whole: documents.iter().all(|(_, document)| !document.is_broken),
     };
@@ -66,6 +68,7 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
     compiler.client_ids();
     compiler.shared_client_ids();
     compiler.client_templates();
+    compiler.attributes();
     compiler.overlaps();
     compiler.tests(tests);
     compiler.finish()
@@ -79,6 +82,7 @@ struct Compiler<'p> {
     places: Vec<SetPlaces>,
     /// Where each user is defined.
     user_places: HashMap<String, Place>,
+    census: Census,
     /// The first weak password string, and how many there are.
     weak: Option<(Place, String, usize)>,
     /// Whether every file could be read. If not, a role that is missing may well be in the one that could not.
@@ -174,7 +178,7 @@ impl Compiler<'_> {
     }
 
     fn user(&mut self, user: Merged) {
-        let Merged { name, place, roles, passwords, disabled, rules } = user;
+        let Merged { name, place, roles, passwords, disabled, attributes, rules } = user;
         if !self.is_name("user", &name, &place) {
             return;
         }
@@ -216,6 +220,10 @@ impl Compiler<'_> {
             self.problems.error(password.place.clone(), text);
         }
         let credentials = passwords.iter().take(PASSWORDS).filter_map(|password| self.credential(password)).collect();
+        let attributes = self.census.user(&name, attributes, &sets, disabled, &self.policy.forest, self.problems);
+        if !attributes.is_empty() {
+            self.policy.attributes.insert(name.as_bytes().into(), attributes);
+        }
         self.user_places.insert(name.clone(), place);
         let own_ids = self.policy.has_own_ids(name.as_bytes(), &sets);
         self.policy.users.insert(name.into_bytes().into(), User { sets, credentials, disabled, own_ids });
@@ -297,6 +305,18 @@ impl Compiler<'_> {
                     );
                     continue;
                 }
+                if let (Holder::Anonymous, Some(attribute)) = (&holder, template.attributes().next()) {
+                    let text = Escaped(value.as_bytes());
+                    self.problems.error(
+                        place.clone(),
+                        format!("`{text}`: an anonymous client has no attributes for `%{{{attribute}}}`"),
+                    );
+                    continue;
+                }
+                for attribute in template.attributes() {
+                    let attribute = self.policy.forest.attribute_or_new(attribute);
+                    self.census.used(id, attribute, place);
+                }
                 if template.names_client() {
                     client_template.get_or_insert_with(|| place.clone());
                 }
@@ -313,7 +333,7 @@ impl Compiler<'_> {
                     let text = "an empty `client_id` admits no client id (leave the key out for `%u` and `%u-*`)";
                     self.problems.error(list.place.clone(), text);
                 }
-                let patterns = self.patterns(list.value);
+                let patterns = self.patterns(id, &holder, list.value);
                 for (_, place) in
                     patterns.iter().filter(|(pattern, _)| holder == Holder::Anonymous && pattern.names_user())
                 {
@@ -324,7 +344,7 @@ impl Compiler<'_> {
             }
             None => (None, Vec::new()),
         };
-        let denied = self.patterns(table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
+        let denied = self.patterns(id, &holder, table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
         let groups = table.share.map(|groups| self.groups(groups));
         self.policy.sets.push(RuleSet {
             holder,
@@ -341,11 +361,20 @@ impl Compiler<'_> {
         id
     }
 
-    fn patterns(&mut self, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
+    fn patterns(&mut self, set: SetId, holder: &Holder, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
         let mut patterns = Vec::new();
         for Located { value, place } in texts {
-            match Pattern::client_id(&value) {
-                Ok(pattern) => patterns.push((pattern, place)),
+            match Pattern::client_id(&value, |name| self.policy.forest.attribute_or_new(name)) {
+                Ok(pattern) => {
+                    for attribute in pattern.attributes() {
+                        self.census.used(set, attribute, &place);
+                    }
+                    if *holder == Holder::Anonymous && pattern.attributes().next().is_some() {
+                        let text = Escaped(value.as_bytes());
+                        self.problems.error(place.clone(), format!("`{text}`: an anonymous client has no attributes"));
+                    }
+                    patterns.push((pattern, place));
+                }
                 Err(problem) => self.problems.error(place, format!("`{}`: {problem}", Escaped(value.as_bytes()))),
             }
         }
@@ -375,6 +404,7 @@ impl Compiler<'_> {
         let mut listed = Listed::of(names.collect());
         let mut told = HashSet::new();
         for (name, user) in &self.policy.users {
+            let names = Names::new(Some(name), b"", self.policy.attributes_of(&Client { user: Some(name), id: b"" }));
             let Ok(name) = std::str::from_utf8(name) else { continue };
             let mut named = false;
             for set in &user.sets {
@@ -382,7 +412,7 @@ impl Compiler<'_> {
                 let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
                 named = true;
                 for (number, pattern) in patterns.iter().enumerate() {
-                    let Some(foreign) = listed.foreign(pattern, name) else { continue };
+                    let Some(foreign) = listed.foreign(pattern, name, &names) else { continue };
                     let place = self.places.get(at).and_then(|places| places.client_id.get(number));
                     if let Some(place) = place.filter(|_| told.insert((at, number))) {
                         let text = format!(
@@ -400,7 +430,7 @@ impl Compiler<'_> {
                     parts: [binding::Part::User, binding::Part::Literal("-".into())].into(),
                     open: true,
                 };
-                if let Some(foreign) = listed.foreign(&open, name) {
+                if let Some(foreign) = listed.foreign(&open, name, &names) {
                     let Some(place) = self.user_places.get(name).cloned() else { continue };
                     let text = format!(
                         "user `{}` may use the client ids `{0}-*`, which would include those of user `{}` (write `client_id = \
@@ -439,13 +469,15 @@ impl Compiler<'_> {
         let mut spelled = Vec::new();
         let mut holders: HashMap<(usize, usize), usize> = HashMap::new();
         for (name, user) in &self.policy.users {
+            let names = Names::new(Some(name), b"", self.policy.attributes_of(&Client { user: Some(name), id: b"" }));
             for set in user.sets.iter().map(|set| *set as usize) {
                 let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids.as_ref());
                 for (number, pattern) in patterns.into_iter().flatten().enumerate() {
-                    let Some((text, open)) = pattern.spelled_out() else { continue };
+                    let Some((text, open)) = pattern.shared_text(&names) else { continue };
                     let count = holders.entry((set, number)).or_default();
                     *count += 1;
-                    if *count <= ENOUGH {
+                    // Those with attributes differ by holder.
+                    if *count <= ENOUGH || pattern.attributes().next().is_some() {
                         spelled.push(Spelled { text, open, user: name, set, number });
                     }
                 }
@@ -517,6 +549,13 @@ impl Compiler<'_> {
                 }
             }
         }
+    }
+
+    /// `%{name}` says nothing where a holder has no such attribute (S12).
+    fn attributes(&mut self) {
+        let blocks = self.policy.matches.iter().filter(|block| block.unlisted);
+        let unlisted: Vec<SetId> = blocks.flat_map(|block| block.roles.iter().copied()).collect();
+        self.census.check(&self.policy.forest, &unlisted, self.is_whole, self.problems);
     }
 
     /// Rules that overlap so much that a message costs what they cost together.
@@ -635,6 +674,7 @@ struct Merged {
     roles: Vec<Text>,
     passwords: Vec<Text>,
     disabled: bool,
+    attributes: Vec<(Text, Text)>,
     rules: RuleTable,
 }
 
@@ -657,7 +697,7 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
         let mut tables = tables.into_iter();
         let Some((place, definition)) = tables.next() else { continue };
         let shown = Escaped(name.as_bytes()).to_string();
-        let UserTable { roles, mut passwords, mut disabled, rules, .. } = definition;
+        let UserTable { roles, mut passwords, mut disabled, attributes, rules, .. } = definition;
         for (number, (other, table)) in tables.enumerate() {
             if number > 0 || !table.only_secrets {
                 let text = format!(
@@ -676,7 +716,7 @@ fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged>
             }
             disabled |= table.disabled;
         }
-        merged.push(Merged { name, place, roles, passwords, disabled, rules });
+        merged.push(Merged { name, place, roles, passwords, disabled, attributes, rules });
     }
     merged
 }
@@ -695,8 +735,8 @@ impl<'n> Listed<'n> {
     }
 
     /// A listed user other than this one whose client ids the pattern reaches.
-    fn foreign(&mut self, pattern: &Pattern, user: &str) -> Option<&'n str> {
-        let (text, open) = pattern.text_for(user)?;
+    fn foreign(&mut self, pattern: &Pattern, user: &str, names: &Names<'_>) -> Option<&'n str> {
+        let (text, open) = pattern.text_for(names)?;
         // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
         // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
         let owner = text

@@ -63,6 +63,8 @@ pub(crate) struct UserTable {
     pub(crate) roles: Vec<Text>,
     pub(crate) passwords: Vec<Text>,
     pub(crate) disabled: bool,
+    /// What `%{name}` stands for, by name.
+    pub(crate) attributes: Vec<(Text, Text)>,
     pub(crate) rules: RuleTable,
     /// Whether it holds nothing but `password` and `disabled`, and so may complete a definition in another file (S2).
     pub(crate) only_secrets: bool,
@@ -108,7 +110,7 @@ pub(crate) struct GuardTable {
 const TOP_KEYS: &[&str] = &["version", "include", "roles", "users", "anonymous", "match", "logins", "guard", "test"];
 const RULE_KEYS: &[&str] =
     &["client_id", "publish", "subscribe", "receive", "deny", "overlap", "share", "api", "auto_id"];
-const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
+const USER_KEYS: &[&str] = &["roles", "password", "disabled", "attributes"];
 
 impl Document {
     /// What stands for a file that cannot be read.
@@ -234,10 +236,30 @@ impl Reader<'_> {
                     user.roles = self.texts(value, "roles").unwrap_or_default();
                     user.only_secrets = false;
                 }
+                "attributes" => {
+                    user.attributes = self.attributes(value);
+                    user.only_secrets = false;
+                }
                 _ => user.only_secrets = false,
             }
         }
         user
+    }
+
+    fn attributes(&mut self, value: &Value<'_>) -> Vec<(Text, Text)> {
+        let mut attributes = Vec::new();
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(value, "attributes", "a table of texts, `attributes = { site = \"bne\" }`");
+            return attributes;
+        };
+        for (key, value) in table {
+            let name = Located { value: key.get_ref().to_string(), place: self.place(&key.span()) };
+            let what = format!("attributes.{}", Escaped(name.value.as_bytes()));
+            if let Some(text) = self.text(value, &what) {
+                attributes.push((name, text));
+            }
+        }
+        attributes
     }
 
     /// Reads the keys of a rule set; `beside` names the further keys of its table, which somebody else reads.

@@ -21,6 +21,7 @@
 mod bearing;
 mod binding;
 mod bytes;
+mod census;
 mod compile;
 mod credential;
 mod decision;

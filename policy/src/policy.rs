@@ -257,7 +257,8 @@ impl Policy {
         if id == HTTP_API.as_bytes() {
             return Err(Refusal::ReservedClientId);
         }
-        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
+        let names = Names::new(user, id, self.attributes_of(client));
+        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, &names))) {
             return Err(Refusal::DeniedClientId);
         }
         let auto = binding::is_auto_id(id);
@@ -265,7 +266,7 @@ impl Policy {
         let patterns = || self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten();
         let named = self.each(sets).any(|set| set.client_ids.is_some());
         let own = !named && user.is_some_and(|user| binding::is_own(id, user));
-        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, user)) {
+        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, &names)) {
             // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
             return if listed { Ok(()) } else { self.not_foreign(client) };
         }
@@ -414,7 +415,7 @@ impl RuleSet {
 
 impl Match {
     pub(crate) fn fits(&self, user: &[u8]) -> bool {
-        self.names.iter().any(|pattern| pattern.fits(user, None))
+        self.names.iter().any(|pattern| pattern.fits(user, &Names::NONE))
     }
 
     /// Whether some name may fit both.

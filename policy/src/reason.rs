@@ -5,7 +5,7 @@ use std::fmt;
 use crate::decision::{Client, Decision, Grant, Refusal, RuleId};
 use crate::policy::Policy;
 use crate::problem::Escaped;
-use crate::template::is_usable;
+use crate::template::{Names, is_usable};
 
 /// Why a decision is what it is, for a person; made by [`Policy::reason`].
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl Reason<'_> {
     /// The client ids that would be accepted (S34).
     fn accepted_ids(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets = self.policy.sets_of(self.client);
-        let user = self.client.user.map(String::from_utf8_lossy).unwrap_or_default();
+        let names = Names::new(self.client.user, self.client.id, self.policy.attributes_of(self.client));
         let named: Vec<_> = self.policy.each(&sets).filter_map(|set| set.client_ids.as_ref()).collect();
         if named.is_empty() {
             return match self.client.user.filter(|user| is_usable(user)) {
@@ -95,7 +95,7 @@ impl Reason<'_> {
         let texts: Vec<_> = named
             .into_iter()
             .flatten()
-            .filter_map(|pattern| pattern.text_for(&user))
+            .filter_map(|pattern| pattern.text_for(&names))
             .map(|(text, open)| format!("`{}{}`", Escaped(text.as_bytes()), if open { "*" } else { "" }))
             .collect();
         f.write_str(if texts.is_empty() { "none".into() } else { texts.join(", ") }.as_str())

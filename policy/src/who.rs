@@ -3,6 +3,7 @@
 use crate::binding::Pattern;
 use crate::decision::{Action, Client, Decision, Grant, RuleId, Verb};
 use crate::policy::{Policy, SetId};
+use crate::template::Names;
 
 /// Somebody who may do it; made by [`Policy::who_can`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Inquiry<'_, '_> {
         for pattern in blocks().flat_map(|block| &block.names) {
             let (text, open) = match pattern {
                 Pattern::Any => (String::new(), true),
-                Pattern::Text { .. } => pattern.text_for("").unwrap_or_default(),
+                Pattern::Text { .. } => pattern.text_for(&Names::NONE).unwrap_or_default(),
             };
             let mut name = text.clone();
             let shown = if open { format!("{text}*") } else { text };

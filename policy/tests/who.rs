@@ -20,8 +20,8 @@ fn each_is_told_who_may_and_under_which_ids() {
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     world::check(500, |dice| {
         let table = world::policy(dice);
-        let Ok(loaded) = parse(&table.to_string(), "policy.toml") else { return };
-        let reference = Reference::read(&table.to_string());
+        let Ok(loaded) = parse(&table.to_string(), "policy.toml") else { panic!("{table}") };
+        let reference = Reference::read(&world::expanded(&table).to_string());
         for verb in Verb::ALL {
             let topic = world::topic(dice, verb);
             let mut able = BTreeMap::new();

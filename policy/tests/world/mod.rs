@@ -23,7 +23,7 @@ impl Dice {
 
 pub(crate) fn check(cases: u32, mut property: impl FnMut(&mut Dice)) {
     let property = std::cell::RefCell::new(&mut property);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     TestRunner::new(config)
         .run(&proptest::collection::vec(any::<u8>(), 400..600), |bytes| {
             property.borrow_mut()(&mut Dice(bytes.into_iter()));
@@ -35,7 +35,17 @@ pub(crate) fn check(cases: u32, mut property: impl FnMut(&mut Dice)) {
 /// `gw` has ids of another form than its name, `off` is disabled.
 pub(crate) const USERS: [&str; 5] = ["u", "v", "gw", "off", "$s"];
 /// Client ids that somebody has, or nobody.
-pub(crate) const IDS: [&str; 9] = ["u", "u-1", "u-2", "v", "v-1", "gw-1", "off", "anon-1", "x"];
+pub(crate) const IDS: [&str; 11] = ["u", "u-1", "u-2", "v", "v-1", "gw-1", "off", "anon-1", "x", "c-gw", "gwc"];
+
+/// The attributes of a user; `$s` has none.
+fn attributes_of(user: &str) -> &'static [(&'static str, &'static str)] {
+    match user {
+        "u" | "off" => &[("s", "a")],
+        "v" => &[("s", "b"), ("t", "c")],
+        "gw" => &[("s", "c")],
+        _ => &[],
+    }
+}
 
 /// A policy of these users.
 pub(crate) fn policy(dice: &mut Dice) -> toml::Table {
@@ -48,13 +58,17 @@ pub(crate) fn policy(dice: &mut Dice) -> toml::Table {
         let mut user = if dice.one_in(2) { rule_set(dice, true) } else { toml::Table::new() };
         user.insert("roles".into(), dice.pick(&[vec!["r0"], vec!["r1", "r0"], vec!["r1"]]).into());
         match name {
-            "gw" => _ = user.insert("client_id".into(), vec!["gw-*", "gw-1"].into()),
+            "gw" => _ = user.insert("client_id".into(), vec!["gw-*", "gw-1", "%{s}-gw", "gw%{t}"].into()),
             "off" => _ = user.insert("disabled".into(), true.into()),
             "v" if dice.one_in(2) => {
                 let deny = user.entry("deny").or_insert_with(|| toml::Table::new().into());
                 deny.as_table_mut().unwrap().insert("client_id".into(), vec!["v"].into());
             }
             _ => {}
+        }
+        if !attributes_of(name).is_empty() {
+            let attributes = attributes_of(name).iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+            user.insert("attributes".into(), attributes.collect::<toml::Table>().into());
         }
         users.insert(name.into(), user.into());
     }
@@ -75,6 +89,56 @@ pub(crate) fn policy(dice: &mut Dice) -> toml::Table {
         table.insert("match".into(), vec![block].into());
     }
     table
+}
+
+/// The same policy without attributes: each user has roles of its own, in which the values stand.
+pub(crate) fn expanded(table: &toml::Table) -> toml::Table {
+    let mut table = table.clone();
+    let roles = table["roles"].as_table().unwrap().clone();
+    let everybodys = table.get("match").and_then(|blocks| blocks.as_array()).into_iter().flatten();
+    let everybodys: Vec<_> = everybodys.filter(|block| block["username"].as_str() == Some("*")).cloned().collect();
+    for name in USERS {
+        let user = table["users"][name].as_table_mut().unwrap();
+        user.remove("attributes");
+        let mut own = filled(&user.clone().into(), name).as_table().unwrap().clone();
+        let held = user["roles"].as_array().unwrap().iter();
+        let held = held.chain(everybodys.iter().flat_map(|block| block["roles"].as_array().unwrap()));
+        let held: Vec<String> = held.map(|role| role.as_str().unwrap().to_owned()).collect();
+        own.insert("roles".into(), held.iter().map(|role| format!("{role}-{name}")).collect::<Vec<_>>().into());
+        *user = own;
+        for role in held {
+            let set = filled(&roles[&role], name);
+            table["roles"].as_table_mut().unwrap().insert(format!("{role}-{name}"), set);
+        }
+    }
+    for (name, role) in roles {
+        table["roles"][&name] = filled(&role, "");
+    }
+    table
+}
+
+/// A rule set with a user's values in place of attributes, and without the rules whose attributes it lacks.
+fn filled(value: &toml::Value, user: &str) -> toml::Value {
+    match value {
+        toml::Value::Table(table) => {
+            toml::Value::Table(table.iter().map(|(key, value)| (key.clone(), filled(value, user))).collect())
+        }
+        toml::Value::Array(texts) => texts
+            .iter()
+            .filter_map(|text| {
+                let text = written_out(text.as_str().unwrap(), user);
+                (!text.contains("%{")).then_some(text)
+            })
+            .collect::<Vec<_>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+/// A text with a user's values in place of attributes.
+pub(crate) fn written_out(text: &str, user: &str) -> String {
+    let fill = |text: String, (name, value): &(&str, &str)| text.replace(&format!("%{{{name}}}"), value);
+    attributes_of(user).iter().fold(text.to_owned(), fill)
 }
 
 fn rule_set(dice: &mut Dice, has_name: bool) -> toml::Table {
@@ -104,9 +168,9 @@ fn rule_set(dice: &mut Dice, has_name: bool) -> toml::Table {
 }
 
 fn rule(dice: &mut Dice, has_name: bool) -> String {
-    let name = if has_name { "%u" } else { "a" };
-    let mut levels: Vec<&str> =
-        (0..=dice.roll(3)).map(|_| dice.pick(&["a", "b", "+", "c", name, "%c", "", "$x", name])).collect();
+    let [name, site, other] = if has_name { ["%u", "%{s}", "%{t}"] } else { ["a", "b", "c"] };
+    let texts = ["a", "b", "+", "c", name, "%c", "", "$x", name, site, other];
+    let mut levels: Vec<&str> = (0..=dice.roll(3)).map(|_| dice.pick(&texts)).collect();
     if dice.one_in(3) {
         levels.truncate(2);
         levels.push("#");
