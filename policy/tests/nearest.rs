@@ -244,15 +244,11 @@ fn misses_in_words() {
 fn the_log_reads_a_bounded_part_of_the_rules() {
     let deep = ["x"; 200].join("/");
     let rules: Vec<_> = (0..100_000).map(|number| format!("\"far/{number}/x/y\"")).collect();
-    let text =
-        format!("version = 1\n[users.u]\npublish = [{}, \"{deep}\"]\ndeny.publish = [\"{deep}\"]\n", rules.join(", "));
+    let text = format!("version = 1\n[users.u]\npublish = [{}, \"{deep}\"]\n", rules.join(", "));
     let policy = parse(&text, "policy.toml").unwrap().policy;
     let client = Client { user: Some(b"u"), id: b"u" };
     let topic = deep.strip_suffix("/x").unwrap().to_owned() + "/z";
     let publish = Action::Publish(topic.as_bytes());
-    assert_eq!(policy.near_misses(&client, publish).len(), 0, "what would fit is denied");
-    let other = text.replace("deny.publish", "deny.subscribe");
-    let policy = parse(&other, "policy.toml").unwrap().policy;
     assert_eq!(policy.near_misses(&client, publish).len(), 1);
     assert!(policy.nearest_miss(&client, publish).is_none(), "the last of 100,000 rules was read");
     let early = Action::Publish(b"far/7/x/z");
