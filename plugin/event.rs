@@ -151,12 +151,17 @@ fn key_of(client: NonNull<sys::mosquitto>) -> ClientKey {
 }
 
 impl Access {
+    #[inline]
     fn of(access: c_int) -> Option<Self> {
-        match u32::try_from(access).ok()? {
-            sys::MOSQ_ACL_READ => Some(Self::Read),
-            sys::MOSQ_ACL_WRITE => Some(Self::Write),
-            sys::MOSQ_ACL_SUBSCRIBE => Some(Self::Subscribe),
-            sys::MOSQ_ACL_UNSUBSCRIBE => Some(Self::Unsubscribe),
+        const READ: c_int = sys::MOSQ_ACL_READ as c_int;
+        const WRITE: c_int = sys::MOSQ_ACL_WRITE as c_int;
+        const SUBSCRIBE: c_int = sys::MOSQ_ACL_SUBSCRIBE as c_int;
+        const UNSUBSCRIBE: c_int = sys::MOSQ_ACL_UNSUBSCRIBE as c_int;
+        match access {
+            READ => Some(Self::Read),
+            WRITE => Some(Self::Write),
+            SUBSCRIBE => Some(Self::Subscribe),
+            UNSUBSCRIBE => Some(Self::Unsubscribe),
             _ => None,
         }
     }

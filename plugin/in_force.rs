@@ -43,13 +43,31 @@ impl InForce {
     /// Lets something look at the policy in force.
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&Policy) -> R) -> R {
-        if this_thread() != self.main {
-            return look(&self.share());
+        if !self.is_main_thread() {
+            return self.with_shared(look);
         }
         let _borrow = Borrow::of(&self.borrows);
         // SAFETY: made by `Arc::as_ptr`, and kept alive by `owned`: as the current one or, while there is a borrow of this
         // thread, which alone swaps, as a replaced one.
         look(unsafe { &*self.current.load(Ordering::Relaxed) })
+    }
+
+    /// Lets something look at the policy in force that does so in no time and calls nobody: on the main thread only.
+    #[inline]
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&Policy) -> R) -> Option<R> {
+        // SAFETY: as in `with`; nothing swaps while nothing else runs on this thread.
+        self.is_main_thread().then(|| look(unsafe { &*self.current.load(Ordering::Relaxed) }))
+    }
+
+    #[cold]
+    fn with_shared<R>(&self, look: impl FnOnce(&Policy) -> R) -> R {
+        look(&self.share())
+    }
+
+    /// Whether this is the thread that made this.
+    #[inline]
+    pub(crate) fn is_main_thread(&self) -> bool {
+        this_thread() == self.main
     }
 
     /// The policy in force, to keep.
@@ -63,7 +81,7 @@ impl InForce {
         self.current.store(Arc::as_ptr(&policy).cast_mut(), Ordering::Relaxed);
         let old = std::mem::replace(&mut owned.current, policy);
         owned.replaced.push(old);
-        if self.borrows.load(Ordering::Relaxed) == 0 && this_thread() == self.main {
+        if self.borrows.load(Ordering::Relaxed) == 0 && self.is_main_thread() {
             std::mem::take(&mut owned.replaced)
         } else {
             Vec::new()

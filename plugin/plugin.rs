@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mqtt_acl_policy::{self as policy, Action, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity};
+use mqtt_acl_policy::{self as policy, Action, Escaped, Failure, HTTP_API, Memo, OneLine, Policy, Problem, Severity};
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Level};
@@ -28,6 +28,8 @@ pub(crate) struct Plugin {
     journal: Journal,
     path: PathBuf,
     policy: InForce,
+    /// What this policy allowed.
+    memo: Memo,
     loader: Loader,
     logins: Logins,
     tickless: Tickless,
@@ -93,6 +95,7 @@ impl Plugin {
             journal,
             path,
             policy: InForce::new(policy),
+            memo: Memo::default(),
             loader,
             logins,
             tickless: Tickless::default(),
@@ -104,10 +107,26 @@ impl Plugin {
         self.broker
     }
 
-    /// ACL_CHECK: everything else that a client does. Asked for every message and every delivery, so whatever is not
-    /// needed to allow one is left to [`Self::refuse`].
+    /// ACL_CHECK: everything else that a client does. Asked for every message and every delivery, most of which are like
+    /// one before.
     #[inline]
-    pub(crate) fn acl_check(&self, event: &AclCheck<'_>) -> Answer {
+    pub(crate) fn acl_check(&self, event: AclCheck<'_>) -> Answer {
+        let action = match event.access {
+            Access::Read => Action::Receive(event.topic),
+            Access::Write if !logins::pending().is_stranger(event.key()) => Action::Publish(event.topic),
+            _ => return self.decide(event),
+        };
+        let Some(id) = event.id else { return Answer::ACL_DENIED };
+        let client = policy::Client { user: event.username, id };
+        let knows = |policy: &Policy| self.memo.knows(policy, &client, action);
+        if self.tickless.ticks() && self.policy.peek(knows) == Some(true) {
+            return Answer::SUCCESS;
+        }
+        self.decide(event)
+    }
+
+    #[inline(never)]
+    fn decide(&self, event: AclCheck<'_>) -> Answer {
         let Some(id) = event.id else { return Answer::ACL_DENIED };
         inject_fault(&[id, event.topic]);
         let ticks = self.tickless.ticks();
@@ -119,7 +138,7 @@ impl Plugin {
                 Action::Api(event.topic)
             }
             Access::Read => Action::Receive(event.topic),
-            Access::Write if logins::pending().is_stranger(event.key()) => return self.refuse_stranger(event),
+            Access::Write if logins::pending().is_stranger(event.key()) => return self.refuse_stranger(&event),
             Access::Write => Action::Publish(event.topic),
             Access::Subscribe => Action::Subscribe(event.topic),
             Access::Unsubscribe => Action::Unsubscribe,
@@ -128,11 +147,13 @@ impl Plugin {
         self.policy.with(|policy| {
             let decision = policy.authorize(&client, action);
             let kept = !ticks && event.access != Access::Unsubscribe && self.tickless.is_kept(id);
-            if decision.is_allow() && !kept {
-                Answer::SUCCESS
-            } else {
-                self.refuse(event, kept, || policy.reason(&client, decision).to_string())
+            if !decision.is_allow() || kept {
+                return self.refuse(&event, kept, || policy.reason(&client, decision).to_string());
             }
+            if ticks {
+                self.memo.note(policy, &client, action);
+            }
+            Answer::SUCCESS
         })
     }
 

@@ -7,6 +7,7 @@
 //! load ── document ── compile ──> Policy ── authorize / login ──> Decision ── reason ──> text
 //!  files   TOML        checks       │
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
+//!                                   ├─ memo        what was allowed before
 //!                                   ├─ binding     client ids
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
@@ -32,6 +33,7 @@ mod limits;
 mod load;
 mod login;
 mod matcher;
+mod memo;
 mod nearest;
 mod plain;
 mod policy;
@@ -50,6 +52,7 @@ pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::limits::Limits;
 pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
 pub use crate::login::Verdict;
+pub use crate::memo::Memo;
 pub use crate::nearest::{Change, Difference, Miss};
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};

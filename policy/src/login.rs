@@ -34,8 +34,13 @@ pub(crate) struct Identity(u64);
 
 impl Identity {
     pub(crate) fn new() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed))
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Never 0.
+    pub(crate) fn number(self) -> u64 {
+        self.0
     }
 }
 

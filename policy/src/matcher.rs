@@ -20,7 +20,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 pub(crate) use self::filter::Meeting;
-pub(crate) use self::topic::{Found, Topic};
+pub(crate) use self::topic::{Topic, Wanted};
 use crate::bytes::{Word, same};
 use crate::decision::RuleId;
 use crate::template::{AttributeId, Level, Template, Variable};
@@ -70,11 +70,18 @@ pub(crate) struct Root(NodeId);
 type NodeId = u32;
 const NONE: NodeId = 0;
 
+/// One line of the processor's cache.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Node {
     /// Of a literal: its first eight bytes, with the `/` that ends a level; compared after a shift that drops what follows.
     word: u64,
+    shift: u8,
+    /// How many literal children there are, while they are few.
+    literals: u8,
+    children: Children,
     edge: Edge,
+    kinds: Kinds,
     parent: NodeId,
     /// The next child of the same parent that is a literal too, or a variable too.
     next: NodeId,
@@ -85,13 +92,38 @@ struct Node {
     exact: EndsId,
     /// Rules that go on with `#` from here, which covers this level too.
     rest: EndsId,
-    shift: u8,
-    /// The kinds of rules that end here or below; and of those in `exact` and `rest`.
-    kinds: u8,
-    exact_kinds: u8,
-    rest_kinds: u8,
-    /// How many literal children there are, while they are few.
-    literals: u8,
+}
+
+/// What kinds of children a node has. Most have but one, and then there is but one way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Children {
+    None,
+    FewLiterals,
+    Plus,
+    User,
+    Mixed,
+}
+
+/// Which kinds of rules there are at a node: in one number, so that one look tells whether there is any of those wanted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinds(u32);
+
+impl Kinds {
+    /// Those that end here or below.
+    const BELOW: u32 = 0;
+    /// Those of `exact`.
+    const EXACT: u32 = 8;
+    /// Those of `rest`.
+    const REST: u32 = 16;
+
+    #[inline]
+    fn has(self, kinds: u8, whose: u32) -> bool {
+        self.0 & u32::from(kinds) << whose != 0
+    }
+
+    fn add(&mut self, kind: Kind, whose: u32) {
+        self.0 |= u32::from(kind.bit()) << whose;
+    }
 }
 
 /// How a node is reached from its parent.
@@ -122,7 +154,11 @@ impl Node {
     fn new(parent: NodeId, edge: Edge) -> Self {
         Self {
             word: 0,
+            shift: 0,
+            literals: 0,
+            children: Children::None,
             edge,
+            kinds: Kinds::default(),
             parent,
             next: NONE,
             literal: NONE,
@@ -130,12 +166,13 @@ impl Node {
             variable: NONE,
             exact: NOTHING,
             rest: NOTHING,
-            shift: 0,
-            kinds: 0,
-            exact_kinds: 0,
-            rest_kinds: 0,
-            literals: 0,
         }
+    }
+
+    /// Notes that it has a child of this kind, too.
+    fn has_child(&mut self, kind: Children) {
+        let is_only = self.children == Children::None || self.children == kind;
+        self.children = if is_only { kind } else { Children::Mixed };
     }
 
     fn is_empty_level(&self) -> bool {
@@ -194,9 +231,8 @@ impl Forest {
         // A load reads at most 2^30 bytes, and each rule takes one.
         let new = EndsId::try_from(self.ends.len()).unwrap_or(NOTHING);
         if let Some(node) = self.nodes.get_mut(at as usize) {
-            let (ends, kinds) =
-                if rest { (&mut node.rest, &mut node.rest_kinds) } else { (&mut node.exact, &mut node.exact_kinds) };
-            *kinds |= kind.bit();
+            let (ends, whose) = if rest { (&mut node.rest, Kinds::REST) } else { (&mut node.exact, Kinds::EXACT) };
+            node.kinds.add(kind, whose);
             if *ends == NOTHING {
                 *ends = new;
                 self.ends.push(Ends::default());
@@ -206,14 +242,15 @@ impl Forest {
             }
         }
         while let Some(node) = self.nodes.get_mut(at as usize).filter(|_| at != NONE) {
-            node.kinds |= kind.bit();
+            node.kinds.add(kind, Kinds::BELOW);
             at = node.parent;
         }
     }
 
     /// Whether any rule of this kind is in the tree.
+    #[inline]
     pub(crate) fn has(&self, Root(root): Root, kind: Kind) -> bool {
-        self.node(root).is_some_and(|root| root.kinds & kind.bit() != 0)
+        self.node(root).is_some_and(|root| root.kinds.has(kind.bit(), Kinds::BELOW))
     }
 
     /// The attribute of this name, if a rule uses it.
@@ -248,18 +285,20 @@ impl Forest {
     }
 
     /// A node's literal child of this text, or none.
-    fn literal(&self, parent: NodeId, text: &[u8]) -> NodeId {
-        let Some(node) = self.node(parent) else { return NONE };
-        let is_it = |node: &Node| node.parent == parent && self.label(node).is_some_and(|label| same(label, text));
+    fn literal(&self, node: &Node, text: &[u8]) -> NodeId {
         if node.literals > FEW {
-            let found = self.literals.find(self.hash(parent, text), |id| self.node(*id).is_some_and(is_it));
-            return found.copied().unwrap_or(NONE);
+            return self.one_of_many(node, text);
         }
-        let mut id = node.literal;
-        while let Some(child) = self.child(id).filter(|child| !is_it(child)) {
-            id = child.next;
-        }
-        id
+        let mut few = self.siblings(node.literal);
+        few.find(|(_, child)| self.label(child).is_some_and(|label| same(label, text))).map_or(NONE, |(id, _)| id)
+    }
+
+    /// The same where they are many.
+    fn one_of_many(&self, node: &Node, text: &[u8]) -> NodeId {
+        let Some(parent) = self.child(node.literal).map(|child| child.parent) else { return NONE };
+        let is_it = |child: &Node| child.parent == parent && self.label(child).is_some_and(|label| same(label, text));
+        let found = self.literals.find(self.hash(parent, text), |id| self.node(*id).is_some_and(is_it));
+        found.copied().unwrap_or(NONE)
     }
 
     fn hash(&self, parent: NodeId, text: &[u8]) -> u64 {
@@ -276,7 +315,7 @@ impl Forest {
     }
 
     fn literal_or_new(&mut self, parent: NodeId, text: &[u8]) -> NodeId {
-        let known = self.literal(parent, text);
+        let known = self.node(parent).map_or(NONE, |node| self.literal(node, text));
         if known != NONE {
             return known;
         }
@@ -290,6 +329,7 @@ impl Forest {
             node.literals = (node.literals + 1).min(FEW + 1);
             before = (node.literal, node.literals);
             node.literal = new;
+            node.has_child(if node.literals > FEW { Children::Mixed } else { Children::FewLiterals });
         }
         if let Some(node) = self.nodes.get_mut(new as usize) {
             node.next = before.0;
@@ -328,6 +368,7 @@ impl Forest {
         let new = self.push(parent, Edge::Plus);
         if let Some(node) = self.nodes.get_mut(parent as usize) {
             node.plus = new;
+            node.has_child(Children::Plus);
         }
         new
     }
@@ -341,6 +382,8 @@ impl Forest {
         let new = self.push(parent, edge);
         if let Some(node) = self.nodes.get_mut(parent as usize) {
             node.variable = new;
+            // Another variable of that kind there cannot be.
+            node.has_child(if variable == Variable::User { Children::User } else { Children::Mixed });
         }
         if let Some(node) = self.nodes.get_mut(new as usize) {
             node.next = first;

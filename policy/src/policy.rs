@@ -15,7 +15,7 @@ use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::fingerprint::{Fingerprints, Remembered};
 use crate::limits::Limits;
 use crate::login::Identity;
-use crate::matcher::{Forest, Found, Kind, Meeting, Root, Topic};
+use crate::matcher::{Forest, Kind, Meeting, Root, Topic, Wanted};
 use crate::problem::Place;
 use crate::scenario::Scenario;
 use crate::template::{Attributes, Names, is_usable};
@@ -99,8 +99,8 @@ pub(crate) struct User {
 /// Who a client is to the policy.
 struct Standing<'p> {
     sets: Cow<'p, [SetId]>,
-    /// `None` for anonymous clients, and for those that a `[[match]]` admits.
-    listed: Option<&'p User>,
+    /// Not anonymous, nor one that a `[[match]]` admits.
+    is_listed: bool,
 }
 
 /// A `[[match]]` block.
@@ -120,18 +120,30 @@ pub(crate) struct Decoys(Vec<(u64, Box<[u8]>)>);
 
 impl Policy {
     /// Decides whether the client may do this.
+    #[inline]
     pub fn authorize(&self, client: &Client<'_>, action: Action<'_>) -> Decision {
+        const PUBLISH: Wanted = Wanted { allow: Kind::AllowPublish, deny: Kind::DenyPublish };
+        const RECEIVE: Wanted = Wanted { allow: Kind::AllowReceive, deny: Kind::DenySubscribe };
         let verdict = match action {
-            Action::Publish(topic) => self.topic(client, topic, Kind::AllowPublish, Kind::DenyPublish),
-            Action::Receive(topic) => self.topic(client, topic, Kind::AllowReceive, Kind::DenySubscribe),
-            Action::Subscribe(text) => self.subscription(client, text),
-            Action::Connect => self.bound(client).map(|_| Grant::Admitted),
-            Action::Unsubscribe => Ok(Grant::Unsubscribe),
-            Action::Api(path) => self.api(client, path),
+            Action::Publish(topic) => self.topic(client, topic, PUBLISH),
+            Action::Receive(topic) => self.topic(client, topic, RECEIVE),
+            _ => self.rarely(client, action),
         };
         match verdict {
             Ok(grant) => Decision::Allow(grant),
             Err(refusal) => Decision::Deny(refusal),
+        }
+    }
+
+    /// Decides what is not asked for every message.
+    #[inline(never)]
+    fn rarely(&self, client: &Client<'_>, action: Action<'_>) -> Result<Grant, Refusal> {
+        match action {
+            Action::Subscribe(text) => self.subscription(client, text),
+            Action::Connect => self.bound(client).map(|_| Grant::Admitted),
+            Action::Unsubscribe => Ok(Grant::Unsubscribe),
+            Action::Api(path) => self.api(client, path),
+            Action::Publish(_) | Action::Receive(_) => Err(Refusal::MalformedTopic),
         }
     }
 
@@ -201,11 +213,11 @@ impl Policy {
     fn standing(&self, client: &Client<'_>) -> Result<Standing<'_>, Refusal> {
         let Some(name) = client.user else {
             let set = self.anonymous.as_ref().ok_or(Refusal::Anonymous)?;
-            return Ok(Standing { sets: std::slice::from_ref(set).into(), listed: None });
+            return Ok(Standing { sets: std::slice::from_ref(set).into(), is_listed: false });
         };
         match self.users.get(name) {
             Some(User { disabled: true, .. }) => Err(Refusal::Disabled),
-            Some(user) => Ok(Standing { sets: user.sets.as_slice().into(), listed: Some(user) }),
+            Some(user) => Ok(Standing { sets: user.sets.as_slice().into(), is_listed: true }),
             None => {
                 let mut sets = Vec::new();
                 let mut admitted = false;
@@ -213,25 +225,29 @@ impl Policy {
                     admitted = true;
                     sets.extend(block.roles.iter().copied());
                 }
-                if admitted { Ok(Standing { sets: sets.into(), listed: None }) } else { Err(Refusal::NotListed) }
+                if admitted { Ok(Standing { sets: sets.into(), is_listed: false }) } else { Err(Refusal::NotListed) }
             }
         }
     }
 
-    /// Which rules are a client's, and what its names are, if the client id is one of its own.
+    /// Which rules are a client's, and what its names are, where that is plain: a user under a client id of its own name.
     #[inline]
+    fn plainly_bound<'a>(&'a self, client: &Client<'a>) -> Option<(&'a [SetId], Names<'a>)> {
+        let name = client.user?;
+        let user = self.users.get(name).filter(|user| user.own_ids && !user.disabled)?;
+        let names = || Names::usable(client.user, client.id, self.attributes_of(client));
+        binding::begins_with(client.id, name).then(|| (&*user.sets, names()))
+    }
+
+    /// The same for any client, if the client id is one of its own.
+    #[inline(never)]
     fn bound<'a>(&'a self, client: &Client<'a>) -> Result<(Cow<'a, [SetId]>, Names<'a>), Refusal> {
-        let Standing { sets, listed } = self.standing(client)?;
-        let names = match client.user {
-            Some(name) if listed.is_some_and(|user| user.own_ids) && binding::begins_with(client.id, name) => {
-                Names::usable(client.user, client.id, self.attributes_of(client))
-            }
-            _ => {
-                self.is_bound(client, &sets, listed.is_some())?;
-                Names::new(client.user, client.id, self.attributes_of(client))
-            }
-        };
-        Ok((sets, names))
+        if let Some((sets, names)) = self.plainly_bound(client) {
+            return Ok((sets.into(), names));
+        }
+        let Standing { sets, is_listed } = self.standing(client)?;
+        self.is_bound(client, &sets, is_listed)?;
+        Ok((sets, Names::new(client.user, client.id, self.attributes_of(client))))
     }
 
     #[inline]
@@ -303,21 +319,49 @@ impl Policy {
     }
 
     #[inline]
-    fn topic(&self, client: &Client<'_>, topic: &[u8], allow: Kind, deny: Kind) -> Result<Grant, Refusal> {
+    fn topic(&self, client: &Client<'_>, topic: &[u8], wanted: Wanted) -> Result<Grant, Refusal> {
+        match self.plainly_bound(client) {
+            Some((sets, names)) => self.rules(sets, topic, &names, wanted),
+            None => self.topic_of_any(client, topic, wanted),
+        }
+    }
+
+    #[inline(never)]
+    fn topic_of_any(&self, client: &Client<'_>, topic: &[u8], wanted: Wanted) -> Result<Grant, Refusal> {
         let (sets, names) = self.bound(client)?;
+        self.rules(&sets, topic, &names, wanted)
+    }
+
+    #[inline]
+    fn rules(&self, sets: &[SetId], topic: &[u8], names: &Names<'_>, wanted: Wanted) -> Result<Grant, Refusal> {
         if topic.is_empty() {
             return Err(Refusal::MalformedTopic);
         }
         let topic = Topic::new(topic);
-        let mut found = Found::default();
-        for set in self.each(&sets) {
-            found.add(self.forest.find(set.tree, &topic, &names, allow, deny));
+        if self.each(sets).any(|set| self.forest.has(set.tree, wanted.deny)) {
+            return self.rules_with_denies(sets, &topic, names, wanted);
         }
-        match (found.deny, found.allow) {
-            (Some(rule), _) => Err(Refusal::Rule(rule)),
-            (None, Some(rule)) => Ok(Grant::Rule(rule)),
-            (None, None) => Err(Refusal::NoRule),
+        let allow = self.each(sets).find_map(|set| self.forest.first(set.tree, &topic, names, wanted.allow));
+        allow.map(Grant::Rule).ok_or(Refusal::NoRule)
+    }
+
+    #[inline(never)]
+    fn rules_with_denies(
+        &self,
+        sets: &[SetId],
+        topic: &Topic<'_>,
+        names: &Names<'_>,
+        wanted: Wanted,
+    ) -> Result<Grant, Refusal> {
+        let mut allow = None;
+        for set in self.each(sets) {
+            let found = self.forest.find(set.tree, topic, names, wanted);
+            if let Some(rule) = found.deny {
+                return Err(Refusal::Rule(rule));
+            }
+            allow = allow.or(found.allow);
         }
+        allow.map(Grant::Rule).ok_or(Refusal::NoRule)
     }
 
     fn subscription(&self, client: &Client<'_>, text: &[u8]) -> Result<Grant, Refusal> {

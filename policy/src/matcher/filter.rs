@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use smallvec::SmallVec;
 
-use super::{Edge, Forest, Kind, NONE, NodeId, Root};
+use super::{Edge, Forest, Kind, Kinds, NONE, NodeId, Root};
 use crate::decision::RuleId;
 use crate::template::{Names, Variable};
 use crate::topic::{Level, Levels, is_reserved};
@@ -56,7 +56,7 @@ impl Forest {
                     for id in &active {
                         let Some(node) = self.node(*id) else { continue };
                         next.extend(self.variables(node.variable, names).filter(|(_, v)| v == text).map(|(id, _)| id));
-                        next.extend(Some(self.literal(*id, text)).filter(|child| *child != NONE));
+                        next.extend(Some(self.literal(node, text)).filter(|child| *child != NONE));
                     }
                     next
                 }
@@ -106,7 +106,7 @@ impl Forest {
                 stack.push((node.next, depth, true));
             }
             let hidden = siblings && depth == 1 && self.label(node).is_some_and(is_reserved);
-            if hidden || node.kinds & kind.bit() == 0 {
+            if hidden || !node.kinds.has(kind.bit(), Kinds::BELOW) {
                 continue;
             }
             let level = match filter.get(depth) {
@@ -140,7 +140,7 @@ impl Forest {
                 }
             }
             match level {
-                Level::Literal(text) => follow(self.literal(id, text), false),
+                Level::Literal(text) => follow(self.literal(node, text), false),
                 Level::Plus | Level::Rest => follow(node.literal, true),
             }
         }
