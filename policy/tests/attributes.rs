@@ -1,6 +1,6 @@
 //! Attributes (S12): `%{name}` is the user's own text, as one whole level, and nothing where the user has none.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "other tests use more of it")]
 mod reference;

@@ -9,13 +9,13 @@ use crate::support::mqtt::{Connect, FAILURE_3, NOT_AUTHORIZED, Publish, V5, V31,
 
 crate::tests![
     every_example_is_tried,
-    the_reference_deployment,
-    azure_iot_hub,
-    lwm2m,
-    onem2m,
-    sparkplug_b,
-    aws_shadow,
-    home_automation,
+    the_reference_deployment_example,
+    azure_iot_hub_example,
+    lwm2m_example,
+    onem2m_example,
+    sparkplug_b_example,
+    aws_shadow_example,
+    home_automation_example,
 ];
 
 /// Beside the examples: the deployment's own policy, which the package installs among them.
@@ -39,7 +39,7 @@ struct Example {
     other: &'static str,
 }
 
-fn the_reference_deployment(install: &Install) {
+fn the_reference_deployment_example(install: &Install) {
     let example = Example {
         file: DEPLOYMENT,
         device: "dev00001",
@@ -55,7 +55,7 @@ fn the_reference_deployment(install: &Install) {
     example.try_on(install);
 }
 
-fn azure_iot_hub(install: &Install) {
+fn azure_iot_hub_example(install: &Install) {
     let example = Example {
         file: "policy/examples/azure-iot-hub.toml",
         device: "dev00001",
@@ -75,7 +75,7 @@ fn azure_iot_hub(install: &Install) {
     example.try_on(install);
 }
 
-fn lwm2m(install: &Install) {
+fn lwm2m_example(install: &Install) {
     let example = Example {
         file: "policy/examples/lwm2m.toml",
         device: "meter00001",
@@ -91,7 +91,7 @@ fn lwm2m(install: &Install) {
     example.try_on(install);
 }
 
-fn onem2m(install: &Install) {
+fn onem2m_example(install: &Install) {
     let example = Example {
         file: "policy/examples/onem2m.toml",
         device: "Csensor1",
@@ -107,7 +107,7 @@ fn onem2m(install: &Install) {
     example.try_on(install);
 }
 
-fn sparkplug_b(install: &Install) {
+fn sparkplug_b_example(install: &Install) {
     let example = Example {
         file: "policy/examples/sparkplug-b.toml",
         device: "press",
@@ -123,7 +123,7 @@ fn sparkplug_b(install: &Install) {
     example.try_on(install);
 }
 
-fn aws_shadow(install: &Install) {
+fn aws_shadow_example(install: &Install) {
     let example = Example {
         file: "policy/examples/aws-shadow.toml",
         device: "thing00001",
@@ -139,7 +139,7 @@ fn aws_shadow(install: &Install) {
     example.try_on(install);
 }
 
-fn home_automation(install: &Install) {
+fn home_automation_example(install: &Install) {
     let example = Example {
         file: "policy/examples/home-automation.toml",
         device: "tasmota_A1B2C3",
