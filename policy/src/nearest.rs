@@ -12,7 +12,7 @@ use crate::plain::{Values, Wanted};
 use crate::policy::{Policy, Rule, SetId};
 use crate::problem::Escaped;
 use crate::template::is_usable;
-use crate::topic::{Subscription, is_reserved, is_topic_name};
+use crate::topic::{Level, Subscription, is_reserved, is_topic_name};
 
 /// A change that turns a refusal, and in words: one line, which names the rule that is nearly met.
 #[derive(Clone, Debug)]
@@ -51,6 +51,15 @@ pub enum Change {
     },
     /// The policy, with the user not `disabled`.
     Enabled(Grant),
+    /// The policy, with an attribute that the user lacks.
+    Attribute {
+        /// Its name.
+        name: Box<str>,
+        /// The value that would do.
+        value: Vec<u8>,
+        /// The rule that would grant it.
+        rule: RuleId,
+    },
 }
 
 /// Where a topic or filter is not what a rule asks for.
@@ -138,7 +147,7 @@ impl<'a> Search<'a> {
             | Refusal::DeniedClientId
             | Refusal::ReservedClientId => &[Self::ids],
             Refusal::Rule(_) | Refusal::PartlyGranted(_) | Refusal::NoRule | Refusal::ShareGroup => {
-                &[Self::denies, Self::groups, Self::ids_in_topic, Self::verbs, Self::topics]
+                &[Self::denies, Self::groups, Self::ids_in_topic, Self::attributes, Self::verbs, Self::topics]
             }
             _ => &[],
         };
@@ -256,6 +265,41 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// A rule that asks for an attribute which the user lacks, and for nothing else.
+    fn attributes(&mut self) {
+        let (Some(keys), Some(request)) = (Keys::of(self.action), Request::of(self.action)) else { return };
+        let is_listed = self.client.user.is_some_and(|user| self.policy.users.contains_key(user));
+        // With the attribute the client id might be one that is denied.
+        let mut denied_ids = self.policy.each(&self.sets).flat_map(|set| &set.denied_client_ids);
+        if !is_listed || denied_ids.any(|pattern| pattern.attributes().next().is_some()) {
+            return;
+        }
+        for (id, rule) in self.rules() {
+            if self.read(rule).is_none() {
+                return;
+            }
+            if !keys.allow.contains(&rule.key) || !rule.text.contains("%{") {
+                continue;
+            }
+            let Some((at, name)) = self.values.lacking(&rule.text) else { continue };
+            let Some(value) = request.level(at).filter(|value| is_usable(value)) else { continue };
+            let supposed = self.values.supposing(name, value);
+            let admits = |group: Option<&[u8]>| group.is_none_or(|group| self.policy.admits_group(rule.set, group));
+            if !request.is_granted(supposed, &rule.text, admits) {
+                continue;
+            }
+            // A deny may ask for the same attribute.
+            if self.exceeds() {
+                return;
+            }
+            let mut denies = self.rules().filter(|(_, rule)| rule.key == keys.deny);
+            if !denies.any(|(_, deny)| request.is_denied(supposed, &deny.text)) {
+                self.found.push(Change::Attribute { name: name.into(), value: value.to_vec(), rule: id });
+                return;
+            }
+        }
+    }
+
     fn groups(&mut self) {
         let Action::Subscribe(text) = self.action else { return };
         let Ok(Subscription { group: Some(group), .. }) = Subscription::parse(text) else { return };
@@ -329,6 +373,50 @@ impl<'a> Search<'a> {
             if shown >= SHOWN.min(self.effort.enough) || self.left.tries == 0 {
                 return;
             }
+        }
+    }
+}
+
+/// What a request is about.
+enum Request<'a> {
+    Topic(&'a [u8]),
+    Subscription(Box<Subscription<'a>>),
+}
+
+impl<'a> Request<'a> {
+    fn of(action: Action<'a>) -> Option<Self> {
+        match Verb::of(action)? {
+            (Verb::Publish | Verb::Receive, topic) => Some(Self::Topic(topic)),
+            (Verb::Subscribe, text) => {
+                Subscription::parse(text).ok().map(|subscription| Self::Subscription(Box::new(subscription)))
+            }
+        }
+    }
+
+    fn level(&self, at: usize) -> Option<&'a [u8]> {
+        match self {
+            Self::Topic(topic) => topic.split(|b| *b == b'/').nth(at),
+            Self::Subscription(subscription) => match subscription.filter.levels().get(at) {
+                Some(Level::Literal(text)) => Some(text),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether the rule by itself grants it, were it not for denies.
+    fn is_granted(&self, values: Values<'a>, rule: &'a str, admits: impl Fn(Option<&[u8]>) -> bool) -> bool {
+        match self {
+            Self::Topic(topic) => values.fits(rule, topic),
+            Self::Subscription(subscription) => {
+                admits(subscription.group) && values.contains(rule, subscription.filter.levels())
+            }
+        }
+    }
+
+    fn is_denied(&self, values: Values<'a>, rule: &'a str) -> bool {
+        match self {
+            Self::Topic(topic) => values.fits(rule, topic),
+            Self::Subscription(subscription) => values.meets(rule, subscription.filter.levels()),
         }
     }
 }
@@ -454,6 +542,11 @@ impl fmt::Display for Miss<'_> {
                     2 => f.write_str(" take it away"),
                     more => write!(f, " and {} more take it away", more - 2),
                 }
+            }
+            Change::Attribute { name, value, rule } => {
+                f.write_str("would be granted by ")?;
+                self.policy.write_rule(f, *rule)?;
+                write!(f, " if the user had the attribute `{name}`, here `{}`", Escaped(value))
             }
             Change::Enabled(grant) => {
                 f.write_str("would be ")?;

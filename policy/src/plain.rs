@@ -13,6 +13,8 @@ use crate::{Client, RuleId};
 pub(crate) struct Values<'a> {
     names: Names<'a>,
     forest: &'a Forest,
+    /// An attribute that the user does not have, and what if it had.
+    supposed: Option<(&'a str, &'a [u8])>,
 }
 
 /// What a level of a rule asks of a topic.
@@ -26,6 +28,19 @@ pub(crate) enum Wanted<'a> {
 }
 
 impl<'a> Values<'a> {
+    /// The same if the user had this attribute.
+    pub(crate) fn supposing(self, attribute: &'a str, value: &'a [u8]) -> Self {
+        Self { supposed: Some((attribute, value)), ..self }
+    }
+
+    /// The first level of a rule that is an attribute which the user does not have, and its name.
+    pub(crate) fn lacking(self, rule: &'a str) -> Option<(usize, &'a str)> {
+        rule.split('/').enumerate().find_map(|(at, level)| match template::level(level) {
+            Ok(template::Level::Attribute(name)) if self.wanted(level) == Wanted::Nothing => Some((at, name)),
+            _ => None,
+        })
+    }
+
     /// What each level of a rule asks for.
     pub(crate) fn levels(self, rule: &'a str) -> impl Iterator<Item = Wanted<'a>> {
         rule.split('/').map(move |level| self.wanted(level))
@@ -38,7 +53,10 @@ impl<'a> Values<'a> {
             Ok(template::Level::Rest) => return Wanted::Rest,
             Ok(template::Level::User) => Some(Variable::User),
             Ok(template::Level::Client) => Some(Variable::Client),
-            Ok(template::Level::Attribute(name)) => self.forest.attribute(name).map(Variable::Attribute),
+            Ok(template::Level::Attribute(name)) => match self.supposed {
+                Some((supposed, value)) if supposed == name => return Wanted::Text(value),
+                _ => self.forest.attribute(name).map(Variable::Attribute),
+            },
             Err(_) => None,
         };
         variable.and_then(|variable| self.names.value(variable)).map_or(Wanted::Nothing, Wanted::Text)
@@ -115,7 +133,7 @@ impl<'a> Values<'a> {
 impl Policy {
     pub(crate) fn values<'a>(&'a self, client: &Client<'a>) -> Values<'a> {
         let names = Names::new(client.user, client.id, self.attributes_of(client));
-        Values { names, forest: &self.forest }
+        Values { names, forest: &self.forest, supposed: None }
     }
 
     /// The rules of one rule set, in the order of the file's keys.

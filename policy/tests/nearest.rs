@@ -89,7 +89,8 @@ fn act(table: &toml::Table, policy: &Policy, request: &Request, miss: &Miss<'_>)
                 }
             }
             assert!(new != topic.as_bytes() && !differences.is_empty(), "{miss}");
-            let text = world::written_out(&text, request.user.unwrap_or_default());
+            let own = request.user.and_then(|user| table["users"].get(user)?.get("attributes")).cloned();
+            let text = world::written_out(&text, &own.unwrap_or_else(|| toml::Table::new().into()));
             assert!(*verb == Verb::Subscribe || reference::fits(&text, new, &client), "{miss}");
             ("topic", as_written.allows(&client, verb.on(new)))
         }
@@ -106,6 +107,14 @@ fn act(table: &toml::Table, policy: &Policy, request: &Request, miss: &Miss<'_>)
             let mut changed = table.clone();
             changed["users"][request.user.unwrap()]["disabled"] = false.into();
             ("enabled", Reference::read(&world::expanded(&changed).to_string()).allows(&client, request.action()))
+        }
+        Change::Attribute { name, value, .. } => {
+            let mut changed = table.clone();
+            let user = changed["users"][request.user.unwrap()].as_table_mut().unwrap();
+            let own = user.entry("attributes").or_insert_with(|| toml::Table::new().into()).as_table_mut().unwrap();
+            assert!(own.insert(name.to_string(), std::str::from_utf8(value).unwrap().into()).is_none());
+            let changed = Reference::read(&world::expanded(&changed).to_string());
+            ("attribute", changed.allows(&client, request.action()))
         }
         other => panic!("{other:?}"),
     }
@@ -140,7 +149,7 @@ fn what_a_miss_claims_turns_the_decision() {
     });
     println!("{refused} refusals, {explained} with a near miss: {kinds:?}");
     assert!(refused > 1_500 && explained * 5 > refused, "{explained} of {refused}");
-    for kind in ["client id", "topic", "verb", "group", "denies", "enabled"] {
+    for kind in ["client id", "topic", "verb", "group", "denies", "enabled", "attribute"] {
         assert!(kinds.get(kind) > Some(&5), "{kind}: {kinds:?}");
     }
 }
@@ -152,8 +161,12 @@ subscribe = ["cmd/demo/+/%u/#", "site/north/state"]
 deny      = { publish = ["dt/+/+/+/secret"], subscribe = ["cmd/demo/9/#"] }
 share     = ["workers"]
 
+[roles.local]
+publish = ["%{site}/dt/%u"]
+[users.gw]
+attributes = { site = "bne" }
 [users.dev00001]
-roles = ["device"]
+roles = ["device", "local"]
 [users.dev00002]
 roles = ["device"]
 disabled = true
@@ -194,6 +207,13 @@ fn misses_in_words() {
             format!(
                 "granted by {publish}, but role `device` deny.publish `dt/+/+/+/secret` (policy.toml:5) takes it away"
             ),
+        ),
+        (
+            "dev00001",
+            Action::Publish(b"syd/dt/dev00001"),
+            "would be granted by role `local` publish `%{site}/dt/%u` (policy.toml:9) if the user had the attribute `site`, \
+             here `syd`"
+                .into(),
         ),
         ("dev00001", Action::Publish(b"log/dev00001-7/x"), "would be allowed for client id `dev00001-7`".into()),
         ("dev00002", Action::Publish(b"dt/demo/1/dev00001/x"), "would be allowed for client id `dev00001`".into()),

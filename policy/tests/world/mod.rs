@@ -99,34 +99,34 @@ pub(crate) fn expanded(table: &toml::Table) -> toml::Table {
     let everybodys: Vec<_> = everybodys.filter(|block| block["username"].as_str() == Some("*")).cloned().collect();
     for name in USERS {
         let user = table["users"][name].as_table_mut().unwrap();
-        user.remove("attributes");
-        let mut own = filled(&user.clone().into(), name).as_table().unwrap().clone();
+        let attributes = user.remove("attributes").unwrap_or_else(|| toml::Table::new().into());
+        let mut own = filled(&user.clone().into(), &attributes).as_table().unwrap().clone();
         let held = user["roles"].as_array().unwrap().iter();
         let held = held.chain(everybodys.iter().flat_map(|block| block["roles"].as_array().unwrap()));
         let held: Vec<String> = held.map(|role| role.as_str().unwrap().to_owned()).collect();
         own.insert("roles".into(), held.iter().map(|role| format!("{role}-{name}")).collect::<Vec<_>>().into());
         *user = own;
         for role in held {
-            let set = filled(&roles[&role], name);
+            let set = filled(&roles[&role], &attributes);
             table["roles"].as_table_mut().unwrap().insert(format!("{role}-{name}"), set);
         }
     }
     for (name, role) in roles {
-        table["roles"][&name] = filled(&role, "");
+        table["roles"][&name] = filled(&role, &toml::Table::new().into());
     }
     table
 }
 
 /// A rule set with a user's values in place of attributes, and without the rules whose attributes it lacks.
-fn filled(value: &toml::Value, user: &str) -> toml::Value {
+fn filled(value: &toml::Value, attributes: &toml::Value) -> toml::Value {
     match value {
         toml::Value::Table(table) => {
-            toml::Value::Table(table.iter().map(|(key, value)| (key.clone(), filled(value, user))).collect())
+            toml::Value::Table(table.iter().map(|(key, value)| (key.clone(), filled(value, attributes))).collect())
         }
         toml::Value::Array(texts) => texts
             .iter()
             .filter_map(|text| {
-                let text = written_out(text.as_str().unwrap(), user);
+                let text = written_out(text.as_str().unwrap(), attributes);
                 (!text.contains("%{")).then_some(text)
             })
             .collect::<Vec<_>>()
@@ -136,9 +136,9 @@ fn filled(value: &toml::Value, user: &str) -> toml::Value {
 }
 
 /// A text with a user's values in place of attributes.
-pub(crate) fn written_out(text: &str, user: &str) -> String {
-    let fill = |text: String, (name, value): &(&str, &str)| text.replace(&format!("%{{{name}}}"), value);
-    attributes_of(user).iter().fold(text.to_owned(), fill)
+pub(crate) fn written_out(text: &str, attributes: &toml::Value) -> String {
+    let values = attributes.as_table().unwrap().iter();
+    values.fold(text.to_owned(), |text, (name, value)| text.replace(&format!("%{{{name}}}"), value.as_str().unwrap()))
 }
 
 fn rule_set(dice: &mut Dice, has_name: bool) -> toml::Table {

@@ -247,6 +247,10 @@ impl<'p> Account<'p> {
                 json!({ "kind": "denied", "text": text, "rule": self.rule(*grant), "denies": denies })
             }
             Change::Enabled(grant) => json!({ "kind": "disabled", "text": text, "rule": self.grant(*grant) }),
+            Change::Attribute { name, value, rule } => {
+                let (value, rule) = (json::text(value), self.rule(*rule));
+                json!({ "kind": "attribute", "text": text, "name": name, "value": value, "rule": rule })
+            }
             _ => json!({ "kind": "other", "text": text }),
         }
     }
