@@ -9,6 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::binding::{self, Pattern};
+use crate::census::Census;
 use crate::decision::RuleId;
 use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable};
 use crate::fingerprint::Remembered;
@@ -17,7 +18,7 @@ use crate::matcher::Kind;
 use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds};
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::{Deed, Expectation, Scenario};
-use crate::template::{Template, is_usable};
+use crate::template::{Names, Template, is_usable};
 use crate::topic;
 use crate::users::{Draft, PASSWORDS};
 
@@ -37,6 +38,7 @@ pub(crate) fn compile(
         places: Vec::new(),
         known_roles: HashMap::new(),
         lists: HashMap::new(),
+        census: Census::default(),
         weak: None,
         is_whole: documents.iter().all(|(_, document)| !document.is_broken),
     };
@@ -73,6 +75,7 @@ pub(crate) fn compile(
     compiler.client_ids(&users);
     compiler.shared_client_ids(&users);
     compiler.client_templates(&users);
+    compiler.attributes();
     compiler.overlaps();
     compiler.tests(tests);
     compiler.finish(users)
@@ -89,6 +92,7 @@ struct Compiler<'p> {
     /// The lists of rule sets that users share, by their layout and the `[[match]]` blocks that they fit: where it is, and
     /// whether it leaves users the ids that begin with their names.
     lists: HashMap<(u32, Blocks), (u32, bool)>,
+    census: Census,
     /// The first weak password string, and how many there are.
     weak: Option<(Place, String, usize)>,
     /// Whether every file could be read. If not, a role that is missing may well be in the one that could not.
@@ -187,6 +191,19 @@ impl Compiler<'_> {
     }
 
     fn user(&mut self, users: &mut Draft, number: u32) {
+        self.settle(users, number);
+        let attributes = users.take_attributes(number);
+        if attributes.is_empty() && !self.census.has_uses() {
+            return;
+        }
+        let Some(user) = users.user(number) else { return };
+        let attributes = self.census.user(&user, attributes, &self.policy.forest, self.problems);
+        if !attributes.is_empty() {
+            self.policy.attributes.insert(user.name().into(), attributes);
+        }
+    }
+
+    fn settle(&mut self, users: &mut Draft, number: u32) {
         let rules = users.take_rules(number);
         let Some(user) = users.user(number) else { return };
         let name = user.name();
@@ -350,15 +367,17 @@ impl Compiler<'_> {
                     );
                     continue;
                 }
-                if let Some(name) = template.attributes().next().filter(|_| holder == Holder::Anonymous) {
+                if let (Holder::Anonymous, Some(attribute)) = (&holder, template.attributes().next()) {
+                    let text = Escaped(value.as_bytes());
                     self.problems.error(
                         place.clone(),
-                        format!(
-                            "`{}`: an anonymous client has no attributes for `%{{{name}}}`",
-                            Escaped(value.as_bytes())
-                        ),
+                        format!("`{text}`: an anonymous client has no attributes for `%{{{attribute}}}`"),
                     );
                     continue;
+                }
+                for attribute in template.attributes() {
+                    let attribute = self.policy.forest.attribute_or_new(attribute);
+                    self.census.used(id, attribute, place);
                 }
                 if template.names_client() {
                     client_template.get_or_insert_with(|| place.clone());
@@ -376,7 +395,7 @@ impl Compiler<'_> {
                     let text = "an empty `client_id` admits no client id (leave the key out for `%u` and `%u-*`)";
                     self.problems.error(list.place.clone(), text);
                 }
-                let patterns = self.patterns(list.value);
+                let patterns = self.patterns(id, &holder, list.value);
                 for (_, place) in
                     patterns.iter().filter(|(pattern, _)| holder == Holder::Anonymous && pattern.names_user())
                 {
@@ -387,7 +406,7 @@ impl Compiler<'_> {
             }
             None => (None, Vec::new()),
         };
-        let denied = self.patterns(table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
+        let denied = self.patterns(id, &holder, table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
         let groups = table.share.map(|groups| self.groups(groups));
         self.policy.sets.push(RuleSet {
             holder,
@@ -404,11 +423,20 @@ impl Compiler<'_> {
         id
     }
 
-    fn patterns(&mut self, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
+    fn patterns(&mut self, set: SetId, holder: &Holder, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
         let mut patterns = Vec::new();
         for Located { value, place } in texts {
-            match Pattern::client_id(&value) {
-                Ok(pattern) => patterns.push((pattern, place)),
+            match Pattern::client_id(&value, |name| self.policy.forest.attribute_or_new(name)) {
+                Ok(pattern) => {
+                    for attribute in pattern.attributes() {
+                        self.census.used(set, attribute, &place);
+                    }
+                    if *holder == Holder::Anonymous && pattern.attributes().next().is_some() {
+                        let text = Escaped(value.as_bytes());
+                        self.problems.error(place.clone(), format!("`{text}`: an anonymous client has no attributes"));
+                    }
+                    patterns.push((pattern, place));
+                }
                 Err(problem) => self.problems.error(place, format!("`{}`: {problem}", Escaped(value.as_bytes()))),
             }
         }
@@ -440,13 +468,14 @@ impl Compiler<'_> {
         for number in users.numbers() {
             let Some(user) = users.user(number) else { continue };
             let Ok(name) = std::str::from_utf8(user.name()) else { continue };
+            let names = self.policy.names_of(user.name());
             let mut named = false;
             for set in user.sets() {
                 let at = *set as usize;
                 let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
                 named = true;
                 for (which, pattern) in patterns.iter().enumerate() {
-                    let Some(foreign) = listed.foreign(pattern, number, name) else { continue };
+                    let Some(foreign) = listed.foreign(pattern, number, name, &names) else { continue };
                     let place = self.places.get(at).and_then(|places| places.client_id.get(which));
                     if let Some(place) = place.filter(|_| told.insert((at, which))) {
                         let text = format!(
@@ -460,7 +489,7 @@ impl Compiler<'_> {
                 }
             }
             if !named {
-                if let Some(foreign) = listed.foreign(&own, number, name) {
+                if let Some(foreign) = listed.foreign(&own, number, name, &names) {
                     let text = format!(
                         "user `{}` may use the client ids `{0}-*`, which would include those of user `{}` (write `client_id = \
                          [\"%u\"]` for `{0}`)",
@@ -495,20 +524,22 @@ impl Compiler<'_> {
         }
         /// Of the same ids so many holders are enough: a role may have very many.
         const ENOUGH: usize = 2;
-        let spells = |set: &RuleSet| set.client_ids.iter().flatten().any(|pattern| pattern.spelled_out().is_some());
+        let spells = |set: &RuleSet| set.client_ids.iter().flatten().any(|pattern| !pattern.names_user());
         let spelling: Vec<bool> = self.policy.sets.iter().map(spells).collect();
         let mut spelled = Vec::new();
         let mut holders: HashMap<(usize, usize), usize> = HashMap::new();
         for user in users.numbers().filter_map(|number| users.user(number)) {
             let sets = user.sets().iter().map(|set| *set as usize);
+            let names = self.policy.names_of(user.name());
             for set in sets.filter(|set| spelling.get(*set).is_some_and(|spells| *spells)) {
                 let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids.as_ref());
                 for (number, pattern) in patterns.into_iter().flatten().enumerate() {
                     let count = holders.entry((set, number)).or_default();
-                    if *count >= ENOUGH {
+                    // Those with attributes differ by holder.
+                    if *count >= ENOUGH && pattern.attributes().next().is_none() {
                         continue;
                     }
-                    let Some((text, open)) = pattern.spelled_out() else { continue };
+                    let Some((text, open)) = pattern.shared_text(&names) else { continue };
                     *count += 1;
                     spelled.push(Spelled { text, open, user: user.name(), set, number });
                 }
@@ -579,6 +610,13 @@ impl Compiler<'_> {
                 }
             }
         }
+    }
+
+    /// `%{name}` says nothing where a holder has no such attribute (S12).
+    fn attributes(&mut self) {
+        let blocks = self.policy.matches.iter().filter(|block| block.unlisted);
+        let unlisted: Vec<SetId> = blocks.flat_map(|block| block.roles.iter().copied()).collect();
+        self.census.check(&self.policy.forest, &unlisted, self.is_whole, self.problems);
     }
 
     /// Rules that overlap so much that a message costs what they cost together.
@@ -723,12 +761,12 @@ impl<'n> Listed<'n> {
     }
 
     /// A listed user other than this one whose client ids the pattern reaches.
-    fn foreign(&mut self, pattern: &Pattern, number: u32, user: &str) -> Option<&'n str> {
+    fn foreign(&mut self, pattern: &Pattern, number: u32, user: &str, names: &Names<'_>) -> Option<&'n str> {
         // Its own ids are another's too only if its name begins the other's.
         if pattern.is_own() && !self.before.contains(&number) {
             return None;
         }
-        let (text, open) = pattern.text_for(user)?;
+        let (text, open) = pattern.text_for(names)?;
         // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
         // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
         let owner = text

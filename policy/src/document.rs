@@ -100,7 +100,7 @@ pub(crate) struct GuardTable {
 const TOP_KEYS: &[&str] = &["version", "include", "roles", "users", "anonymous", "match", "logins", "guard", "test"];
 const RULE_KEYS: &[&str] =
     &["client_id", "publish", "subscribe", "receive", "deny", "overlap", "share", "api", "auto_id"];
-const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
+const USER_KEYS: &[&str] = &["roles", "password", "disabled", "attributes"];
 
 impl Document {
     /// What stands for a file that cannot be read.
@@ -251,12 +251,17 @@ impl Reader<'_> {
         let what = format!("user `{}`", Escaped(name.value.as_bytes()));
         let rules = self.rules(table, &what, USER_KEYS);
         let (mut roles, mut passwords, mut disabled, mut only_secrets) = (Vec::new(), Vec::new(), false, true);
+        let mut attributes = Vec::new();
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "password" => passwords = self.one_or_more(value, "password"),
                 "disabled" => disabled = self.flag(value, "disabled"),
                 "roles" => {
                     roles = self.texts(value, "roles").unwrap_or_default();
+                    only_secrets = false;
+                }
+                "attributes" => {
+                    attributes = self.attributes(value);
                     only_secrets = false;
                 }
                 _ => only_secrets = false,
@@ -278,8 +283,25 @@ impl Reader<'_> {
             passwords: &passwords,
             disabled,
             only_secrets,
+            attributes,
             rules,
         });
+    }
+
+    fn attributes(&mut self, value: &Value<'_>) -> Vec<(Text, Text)> {
+        let mut attributes = Vec::new();
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(value, "attributes", "a table of texts, `attributes = { site = \"bne\" }`");
+            return attributes;
+        };
+        for (key, value) in table {
+            let name = Located { value: key.get_ref().to_string(), place: self.place(&key.span()) };
+            let what = format!("attributes.{}", Escaped(name.value.as_bytes()));
+            if let Some(text) = self.text(value, &what) {
+                attributes.push((name, text));
+            }
+        }
+        attributes
     }
 
     /// Reads the keys of a rule set; `beside` names the further keys of its table, which somebody else reads.

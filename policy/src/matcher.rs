@@ -258,6 +258,10 @@ impl Forest {
         self.attributes.iter().position(|known| **known == *name).and_then(|at| u16::try_from(at).ok()).map(AttributeId)
     }
 
+    pub(crate) fn attribute_name(&self, attribute: AttributeId) -> Option<&str> {
+        self.attributes.get(usize::from(attribute.0)).map(|name| &**name)
+    }
+
     #[inline]
     fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id as usize)
@@ -387,7 +391,7 @@ impl Forest {
         new
     }
 
-    fn attribute_or_new(&mut self, name: &str) -> AttributeId {
+    pub(crate) fn attribute_or_new(&mut self, name: &str) -> AttributeId {
         self.attribute(name).unwrap_or_else(|| {
             self.attributes.push(name.into());
             // The check of the policy allows far fewer.

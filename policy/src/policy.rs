@@ -241,11 +241,17 @@ impl Policy {
     }
 
     #[inline]
-    fn attributes_of(&self, client: &Client<'_>) -> &Attributes {
+    pub(crate) fn attributes_of(&self, client: &Client<'_>) -> &Attributes {
         if self.attributes.is_empty() {
             return &[];
         }
         client.user.and_then(|user| self.attributes.get(user)).map_or(&[], |attributes| attributes)
+    }
+
+    /// What the variables of a user's patterns stand for, whatever its client id.
+    pub(crate) fn names_of<'a>(&'a self, user: &'a [u8]) -> Names<'a> {
+        let client = Client { user: Some(user), id: b"" };
+        Names::new(client.user, client.id, self.attributes_of(&client))
     }
 
     /// Whether these rule sets leave a listed user the ids that begin with its name, whatever else it may have.
@@ -256,12 +262,13 @@ impl Policy {
     }
 
     /// Whether the client id is one of the client's.
-    fn is_bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
+    pub(crate) fn is_bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
         let Client { user, id } = *client;
         if id == HTTP_API.as_bytes() {
             return Err(Refusal::ReservedClientId);
         }
-        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
+        let names = Names::new(user, id, self.attributes_of(client));
+        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, &names))) {
             return Err(Refusal::DeniedClientId);
         }
         let auto = binding::is_auto_id(id);
@@ -269,7 +276,7 @@ impl Policy {
         let patterns = || self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten();
         let named = self.each(sets).any(|set| set.client_ids.is_some());
         let own = !named && user.is_some_and(|user| binding::is_own(id, user));
-        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, user)) {
+        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, &names)) {
             // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
             return if listed { Ok(()) } else { self.not_foreign(client) };
         }
@@ -439,14 +446,14 @@ pub struct Size {
 }
 
 impl RuleSet {
-    fn admits_group(&self, group: &[u8]) -> bool {
+    pub(crate) fn admits_group(&self, group: &[u8]) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.iter().any(|known| known.as_bytes() == group))
     }
 }
 
 impl Match {
     pub(crate) fn fits(&self, user: &[u8]) -> bool {
-        self.names.iter().any(|pattern| pattern.fits(user, None))
+        self.names.iter().any(|pattern| pattern.fits(user, &Names::NONE))
     }
 
     /// Whether some name may fit both.

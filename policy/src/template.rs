@@ -1,6 +1,7 @@
 //! The filters of rules: topic filters in which `%u` and `%c` stand for the client's own names, and `%{name}` for an
 //! attribute of the user.
 
+use crate::problem::Escaped;
 use crate::topic;
 
 /// One level of a rule's filter.
@@ -26,7 +27,7 @@ pub(crate) enum Variable {
 }
 
 /// The number of an attribute, of those that the rules of a policy use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AttributeId(pub(crate) u16);
 
 /// The filter of a rule, split into its levels.
@@ -82,13 +83,13 @@ impl<'a> Template<'a> {
     }
 }
 
-fn level(text: &str) -> Result<Level<'_>, String> {
-    if let Some(name) = text.strip_prefix("%{").and_then(|text| text.strip_suffix('}')) {
-        return if is_attribute(name) {
-            Ok(Level::Attribute(name))
-        } else {
-            Err(format!("`{text}` names no attribute (write `%{{name}}`, of letters, digits, `-` and `_`)"))
-        };
+/// Reads one level of a rule's filter.
+///
+/// # Errors
+/// As [`Template::parse`].
+pub(crate) fn level(text: &str) -> Result<Level<'_>, String> {
+    if text.starts_with("%{") && text.find('}').is_none_or(|end| end + 1 == text.len()) {
+        return attribute(text).map(Level::Attribute);
     }
     match text {
         "+" => Ok(Level::Plus),
@@ -109,6 +110,20 @@ fn level(text: &str) -> Result<Level<'_>, String> {
             None => Ok(Level::Literal(text)),
         },
     }
+}
+
+/// The name of the attribute that `%{name}` stands for.
+///
+/// # Errors
+/// What is wrong with it, as the tail of a problem's text.
+pub(crate) fn attribute(text: &str) -> Result<&str, String> {
+    let name = text.strip_prefix("%{").and_then(|text| text.strip_suffix('}'));
+    name.filter(|name| is_attribute(name)).ok_or_else(|| {
+        format!(
+            "`{}` names no attribute (write `%{{name}}`, of letters, digits, `-` and `_`)",
+            Escaped(text.as_bytes())
+        )
+    })
 }
 
 /// Whether an attribute may have this name.
@@ -148,6 +163,9 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Nobody's.
+    pub(crate) const NONE: Self = Self { user: None, client: b"", attributes: &[] };
+
     /// The attributes are the policy's own, and so were found usable when it was read.
     pub(crate) fn new(user: Option<&'a [u8]>, client: &'a [u8], attributes: &'a Attributes) -> Self {
         Self::usable(user.filter(|name| is_usable(name)), client, attributes)
@@ -199,7 +217,8 @@ mod tests {
             ("a/%{si te}/b", "`%{si te}` names no attribute"),
             ("a/%{}", "`%{}` names no attribute"),
             ("a/x-%{site}", "part of `x-%{site}`"),
-            ("a/%{site", "part of `%{site`"),
+            ("a/%{site", "`%{site` names no attribute"),
+            ("a/%{site}x", "part of `%{site}x`"),
             ("a/%name", "`%name` is no template"),
             ("$share/g/a", "`$share/<group>/` is not part of a rule"),
             ("a\u{7}", "control character"),

@@ -107,6 +107,11 @@ pub fn is_topic_name(text: &[u8]) -> bool {
     !text.is_empty() && text.len() <= LONGEST && !text.iter().any(|b| matches!(b, b'+' | b'#' | 0))
 }
 
+/// Whether this is something to subscribe to: a topic filter, or a well-formed `$share/<group>/<filter>`.
+pub fn is_subscription(text: &[u8]) -> bool {
+    text.len() <= LONGEST && Subscription::parse(text).is_ok()
+}
+
 /// The longest topic, in bytes (MQTT 5, section 1.5.4).
 pub(crate) const LONGEST: usize = 65_535;
 

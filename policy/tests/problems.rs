@@ -766,7 +766,7 @@ can = { publish = ["#"], connect = 1 }
             "p.toml:7:10: `deny.receive` is not a key (write `deny.subscribe`, which also denies deliveries)",
             "p.toml:9:10: role `x` is not defined (write `[roles.x]`)",
             "p.toml:10:12: this is not a password string; passwords are never written in the clear (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
-            "p.toml:11:1: `extra` is not a key of user `u` (known are `roles`, `password`, `disabled`, `client_id`, `publish`, `subscribe`, `receive`, `deny`, `overlap`, `share`, `api`, `auto_id`)",
+            "p.toml:11:1: `extra` is not a key of user `u` (known are `roles`, `password`, `disabled`, `attributes`, `client_id`, `publish`, `subscribe`, `receive`, `deny`, `overlap`, `share`, `api`, `auto_id`)",
             "p.toml:12:8: the name of a user must not be empty (anonymous clients are `[anonymous]`)",
             "p.toml:14:12: `%u`: an anonymous client has no user name for `%u`",
             r#"p.toml:15:1: `[[match]]` needs a `username` (write `username = "dev*"`)"#,
