@@ -270,8 +270,11 @@ impl<'a> Search<'a> {
         let (Some(keys), Some(request)) = (Keys::of(self.action), Request::of(self.action)) else { return };
         let is_listed = self.client.user.is_some_and(|user| self.policy.users.contains_key(user));
         // With the attribute the client id might be one that is denied.
-        let mut denied_ids = self.policy.each(&self.sets).flat_map(|set| &set.denied_client_ids);
-        if !is_listed || denied_ids.any(|pattern| pattern.attributes().next().is_some()) {
+        let depends = self
+            .policy
+            .each(&self.sets)
+            .any(|set| set.denied_client_ids.iter().any(|pattern| pattern.attributes().next().is_some()));
+        if !is_listed || depends {
             return;
         }
         for (id, rule) in self.rules() {
