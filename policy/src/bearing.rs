@@ -84,7 +84,7 @@ impl Policy {
 
     /// The rule sets of a client, those of a disabled user too.
     pub(crate) fn held_sets(&self, client: &Client<'_>) -> Vec<SetId> {
-        let held = client.user.and_then(|name| self.users.get(name)).map(|user| user.sets.to_vec());
+        let held = client.user.and_then(|name| self.users.get(name)).map(|user| user.sets().to_vec());
         held.unwrap_or_else(|| self.sets_of(client))
     }
 

@@ -113,8 +113,23 @@ impl Pattern {
         Ok(Self::Text { parts: parts.into(), open })
     }
 
+    /// `%u-*`.
+    pub(crate) fn own_open() -> Self {
+        Self::Text { parts: [Part::User, Part::Literal("-".into())].into(), open: true }
+    }
+
     pub(crate) fn names_user(&self) -> bool {
         matches!(self, Self::Text { parts, .. } if parts.contains(&Part::User))
+    }
+
+    /// Whether this is `%u`, or, if it is open, `%u-*`: the ids that a user has where nothing names any.
+    pub(crate) fn is_own(&self) -> bool {
+        let Self::Text { parts, open } = self else { return false };
+        match &**parts {
+            [Part::User] => !open,
+            [Part::User, Part::Literal(text)] => *open && &**text == "-",
+            _ => false,
+        }
     }
 
     /// Whether some name may fit both of these patterns of user names.
@@ -212,6 +227,11 @@ pub const HTTP_API: &str = "http-api";
 
 /// What ids begin with that the broker made, before a `-`.
 pub(crate) const AUTO: &str = "auto";
+
+/// Whether ids that begin with this name are not only its user's: the HTTP listener's, or the broker's own.
+pub(crate) fn is_special(name: &[u8]) -> bool {
+    [HTTP_API, "http", AUTO].iter().any(|special| special.as_bytes() == name)
+}
 
 /// Whether the broker made this id for a client that sent none: `auto-` and a UUID, and on 2.0, whose SIGHUP forgets the
 /// default prefix, the UUID alone. Nobody can guess one, so nobody's session can be taken by it (S4).

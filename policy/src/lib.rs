@@ -9,6 +9,7 @@
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
 //!                                   ├─ memo        what was allowed before
 //!                                   ├─ binding     client ids
+//!                                   ├─ users       who is listed, packed
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
 //!                                   ├─ scenario    the policy's own tests
@@ -42,6 +43,7 @@ mod reason;
 mod scenario;
 mod template;
 mod topic;
+mod users;
 mod who;
 
 pub use crate::bearing::{Bearing, RuleView};

@@ -268,7 +268,7 @@ impl<'a> Search<'a> {
     /// A rule that asks for an attribute which the user lacks, and for nothing else.
     fn attributes(&mut self) {
         let (Some(keys), Some(request)) = (Keys::of(self.action), Request::of(self.action)) else { return };
-        let is_listed = self.client.user.is_some_and(|user| self.policy.users.contains_key(user));
+        let is_listed = self.client.user.is_some_and(|user| self.policy.users.contains(user));
         // With the attribute the client id might be one that is denied.
         let depends = self
             .policy

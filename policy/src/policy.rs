@@ -9,8 +9,7 @@ use std::sync::LazyLock;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::binding::{self, AUTO, HTTP_API, Pattern};
-use crate::credential::Credential;
+use crate::binding::{self, HTTP_API, Pattern};
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::fingerprint::{Fingerprints, Remembered};
 use crate::limits::Limits;
@@ -18,8 +17,9 @@ use crate::login::Identity;
 use crate::matcher::{Forest, Kind, Meeting, Root, Topic, Wanted};
 use crate::problem::Place;
 use crate::scenario::Scenario;
-use crate::template::{Attributes, Names, is_usable};
+use crate::template::{Attributes, Names};
 use crate::topic::{Level, Subscription};
+use crate::users::Users;
 
 /// A policy in force, or about to be.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Policy {
     pub(crate) sets: Vec<RuleSet>,
     /// The rules of all of them, compiled.
     pub(crate) forest: Forest,
-    pub(crate) users: HashMap<Box<[u8]>, User>,
+    pub(crate) users: Users,
     /// Of the users that have any, by name.
     pub(crate) attributes: HashMap<Box<[u8]>, Box<Attributes>>,
     pub(crate) anonymous: Option<SetId>,
@@ -85,17 +85,6 @@ pub(crate) enum Holder {
     Anonymous,
 }
 
-#[derive(Debug)]
-pub(crate) struct User {
-    pub(crate) sets: SetIds,
-    /// The first is the current one; the others are being replaced.
-    pub(crate) credentials: Box<[Credential]>,
-    pub(crate) disabled: bool,
-    /// Whether the ids that begin with its name are its own and nothing takes them away: what most clients use, and so
-    /// decided before anything else.
-    pub(crate) own_ids: bool,
-}
-
 /// Who a client is to the policy.
 struct Standing<'p> {
     sets: Cow<'p, [SetId]>,
@@ -149,10 +138,11 @@ impl Policy {
 
     /// Takes over what the policy before this one remembers of logins, for each user whose password string is the same.
     pub fn inherit(&mut self, old: &Self) {
-        for (name, user) in self.users.iter().filter(|(_, user)| !user.disabled) {
-            let Some(before) = old.users.get(name) else { continue };
-            for new in &user.credentials {
-                let same = before.credentials.iter().find(|old| new.is_same(old));
+        for user in self.users.iter().filter(|user| !user.is_disabled()) {
+            let Some(before) = old.users.get(user.name()) else { continue };
+            let before = before.credentials();
+            for new in user.credentials() {
+                let same = before.iter().find(|old| new.is_same(old));
                 if let Some(login) = same.and_then(|same| old.remembered.get(same.slot)) {
                     self.remembered.set(new.slot, &login);
                 }
@@ -179,7 +169,7 @@ impl Policy {
             rules: Vec::new(),
             sets: Vec::new(),
             forest: Forest::new(),
-            users: HashMap::new(),
+            users: Users::default(),
             attributes: HashMap::new(),
             anonymous: None,
             matches: Vec::new(),
@@ -207,7 +197,7 @@ impl Policy {
     /// Whether the user has a `password`, without which nobody logs in under this name with one.
     #[must_use]
     pub fn has_password(&self, user: &[u8]) -> bool {
-        self.users.get(user).is_some_and(|user| !user.credentials.is_empty())
+        self.users.get(user).is_some_and(|user| user.has_password())
     }
 
     fn standing(&self, client: &Client<'_>) -> Result<Standing<'_>, Refusal> {
@@ -216,8 +206,8 @@ impl Policy {
             return Ok(Standing { sets: std::slice::from_ref(set).into(), is_listed: false });
         };
         match self.users.get(name) {
-            Some(User { disabled: true, .. }) => Err(Refusal::Disabled),
-            Some(user) => Ok(Standing { sets: user.sets.as_slice().into(), is_listed: true }),
+            Some(user) if user.is_disabled() => Err(Refusal::Disabled),
+            Some(user) => Ok(Standing { sets: user.sets().into(), is_listed: true }),
             None => {
                 let mut sets = Vec::new();
                 let mut admitted = false;
@@ -234,9 +224,9 @@ impl Policy {
     #[inline]
     fn plainly_bound<'a>(&'a self, client: &Client<'a>) -> Option<(&'a [SetId], Names<'a>)> {
         let name = client.user?;
-        let user = self.users.get(name).filter(|user| user.own_ids && !user.disabled)?;
+        let user = self.users.get(name).filter(|user| user.has_own_ids() && !user.is_disabled())?;
         let names = || Names::usable(client.user, client.id, self.attributes_of(client));
-        binding::begins_with(client.id, name).then(|| (&*user.sets, names()))
+        binding::begins_with(client.id, name).then(|| (user.sets(), names()))
     }
 
     /// The same for any client, if the client id is one of its own.
@@ -250,6 +240,11 @@ impl Policy {
         Ok((sets, Names::new(client.user, client.id, self.attributes_of(client))))
     }
 
+    /// The names of a client whose id does not matter.
+    pub(crate) fn names_of<'a>(&'a self, user: Option<&'a [u8]>) -> Names<'a> {
+        Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }))
+    }
+
     #[inline]
     pub(crate) fn attributes_of(&self, client: &Client<'_>) -> &Attributes {
         if self.attributes.is_empty() {
@@ -258,13 +253,11 @@ impl Policy {
         client.user.and_then(|user| self.attributes.get(user)).map_or(&[], |attributes| attributes)
     }
 
-    /// Whether a listed user may have the ids that begin with its name, whatever else it may have.
-    pub(crate) fn has_own_ids(&self, name: &[u8], sets: &[SetId]) -> bool {
+    /// Whether these rule sets leave a listed user the ids that begin with its name, whatever else it may have.
+    pub(crate) fn leave_own_ids(&self, sets: &[SetId]) -> bool {
         let is_named = self.each(sets).any(|set| set.client_ids.is_some());
-        // An id of these is the HTTP listener's, and the broker's own ids have a rule of their own.
-        let is_special = [HTTP_API, "http", AUTO].iter().any(|special| special.as_bytes() == name);
         let is_limited = self.each(sets).any(|set| !set.denied_client_ids.is_empty() || !set.auto_id);
-        is_usable(name) && !is_special && !is_limited && (!is_named || self.each(sets).any(|set| set.holds_own_ids))
+        !is_limited && (!is_named || self.each(sets).any(|set| set.holds_own_ids))
     }
 
     /// Whether the client id is one of the client's.
@@ -305,7 +298,7 @@ impl Policy {
             .rev()
             .filter(|end| client.id.get(*end).is_none_or(|b| *b == b'-'))
             .filter_map(|end| client.id.get(..end))
-            .find(|name| self.users.contains_key(*name));
+            .find(|name| self.users.contains(name));
         match owner {
             Some(owner) if client.user != Some(owner) => Err(Refusal::ForeignClientId),
             _ => Ok(()),
@@ -472,10 +465,24 @@ impl Decoys {
     pub(crate) fn new<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
         /// More would not make the mixture of password strings any truer.
         const MOST: usize = 1024;
-        let mut ring: Vec<_> = names.map(|name| (Self::hash(name), name)).collect();
-        if ring.len() > MOST {
+        let keep_least = |ring: &mut Vec<(u64, &'n [u8])>| {
             ring.select_nth_unstable(MOST);
             ring.truncate(MOST);
+        };
+        let mut ring = Vec::new();
+        let mut is_part = false;
+        for name in names {
+            ring.push((Self::hash(name), name));
+            if ring.len() > 8 * MOST {
+                keep_least(&mut ring);
+                is_part = true;
+            }
+        }
+        if ring.len() > MOST {
+            keep_least(&mut ring);
+            is_part = true;
+        }
+        if is_part {
             // The least hashes are the first part of the ring; stretched, they are all of it.
             let last = ring.iter().map(|(hash, _)| *hash).max().unwrap_or(1).max(1);
             for (hash, _) in &mut ring {

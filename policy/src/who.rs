@@ -47,7 +47,7 @@ impl Policy {
     /// and one that is none of them, decide for all.
     pub fn who_can<'p>(&'p self, verb: Verb, topic: &[u8], mut tell: impl FnMut(Able<'p>)) {
         let inquiry = Inquiry { policy: self, action: verb.on(topic), topic, named: self.sets_with_client_template() };
-        let mut names: Vec<&[u8]> = self.users.keys().map(|name| &**name).collect();
+        let mut names: Vec<&[u8]> = self.users.iter().map(|user| user.name()).collect();
         names.sort_unstable();
         for name in names {
             if let Some((ids, rule)) = inquiry.ids_of(Some(name)) {
@@ -136,7 +136,7 @@ impl Inquiry<'_, '_> {
     fn unlisted(&self) -> Vec<(String, String)> {
         let mut names = Vec::new();
         let blocks = || self.policy.matches.iter().filter(|block| block.unlisted);
-        let is_listed = |name: &str| self.policy.users.contains_key(name.as_bytes());
+        let is_listed = |name: &str| self.policy.users.contains(name.as_bytes());
         for pattern in blocks().flat_map(|block| &block.names) {
             let (text, open) = match pattern {
                 Pattern::Any => (String::new(), true),
