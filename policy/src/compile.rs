@@ -72,10 +72,10 @@ pub(crate) fn compile(
     for number in users.numbers() {
         compiler.user(&mut users, number);
     }
-    compiler.attributes(&mut users);
     compiler.client_ids(&users);
     compiler.shared_client_ids(&users);
     compiler.client_templates(&users);
+    compiler.attributes();
     compiler.overlaps();
     compiler.tests(tests);
     compiler.finish(users)
@@ -191,6 +191,19 @@ impl Compiler<'_> {
     }
 
     fn user(&mut self, users: &mut Draft, number: u32) {
+        self.settle(users, number);
+        let attributes = users.take_attributes(number);
+        if attributes.is_empty() && !self.census.has_uses() {
+            return;
+        }
+        let Some(user) = users.user(number) else { return };
+        let attributes = self.census.user(&user, attributes, &self.policy.forest, self.problems);
+        if !attributes.is_empty() {
+            self.policy.attributes.insert(user.name().into(), attributes);
+        }
+    }
+
+    fn settle(&mut self, users: &mut Draft, number: u32) {
         let rules = users.take_rules(number);
         let Some(user) = users.user(number) else { return };
         let name = user.name();
@@ -354,13 +367,11 @@ impl Compiler<'_> {
                     );
                     continue;
                 }
-                if let Some(name) = template.attributes().next().filter(|_| holder == Holder::Anonymous) {
+                if let (Holder::Anonymous, Some(attribute)) = (&holder, template.attributes().next()) {
+                    let text = Escaped(value.as_bytes());
                     self.problems.error(
                         place.clone(),
-                        format!(
-                            "`{}`: an anonymous client has no attributes for `%{{{name}}}`",
-                            Escaped(value.as_bytes())
-                        ),
+                        format!("`{text}`: an anonymous client has no attributes for `%{{{attribute}}}`"),
                     );
                     continue;
                 }
@@ -457,7 +468,7 @@ impl Compiler<'_> {
         for number in users.numbers() {
             let Some(user) = users.user(number) else { continue };
             let Ok(name) = std::str::from_utf8(user.name()) else { continue };
-            let names = self.policy.names_of(Some(user.name()));
+            let names = self.policy.names_of(user.name());
             let mut named = false;
             for set in user.sets() {
                 let at = *set as usize;
@@ -519,17 +530,16 @@ impl Compiler<'_> {
         let mut holders: HashMap<(usize, usize), usize> = HashMap::new();
         for user in users.numbers().filter_map(|number| users.user(number)) {
             let sets = user.sets().iter().map(|set| *set as usize);
-            let names = OnceCell::new();
+            let names = self.policy.names_of(user.name());
             for set in sets.filter(|set| spelling.get(*set).is_some_and(|spells| *spells)) {
                 let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids.as_ref());
                 for (number, pattern) in patterns.into_iter().flatten().enumerate() {
                     let count = holders.entry((set, number)).or_default();
-                    // What attributes spell differs by user.
+                    // Those with attributes differ by holder.
                     if *count >= ENOUGH && pattern.attributes().next().is_none() {
                         continue;
                     }
-                    let names = names.get_or_init(|| self.policy.names_of(Some(user.name())));
-                    let Some((text, open)) = pattern.shared_text(names) else { continue };
+                    let Some((text, open)) = pattern.shared_text(&names) else { continue };
                     *count += 1;
                     spelled.push(Spelled { text, open, user: user.name(), set, number });
                 }
@@ -603,19 +613,7 @@ impl Compiler<'_> {
     }
 
     /// `%{name}` says nothing where a holder has no such attribute (S12).
-    fn attributes(&mut self, users: &mut Draft) {
-        if self.census.is_empty() && !users.has_attributes() {
-            return;
-        }
-        for number in users.numbers() {
-            let attributes = users.take_attributes(number);
-            let Some(user) = users.user(number) else { continue };
-            let (sets, disabled, forest) = (user.sets(), user.is_disabled(), &self.policy.forest);
-            let values = self.census.user(user.name(), attributes, sets, disabled, forest, self.problems);
-            if !values.is_empty() {
-                self.policy.attributes.insert(user.name().into(), values);
-            }
-        }
+    fn attributes(&mut self) {
         let blocks = self.policy.matches.iter().filter(|block| block.unlisted);
         let unlisted: Vec<SetId> = blocks.flat_map(|block| block.roles.iter().copied()).collect();
         self.census.check(&self.policy.forest, &unlisted, self.is_whole, self.problems);

@@ -14,8 +14,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use crate::limits;
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::Deed;
-use crate::template::{is_attribute, is_usable};
-use crate::users::{Draft, Layout, Listing, PASSWORDS, Spot, Values};
+use crate::users::{Draft, Layout, Listing, PASSWORDS, Spot};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -284,34 +283,23 @@ impl Reader<'_> {
             passwords: &passwords,
             disabled,
             only_secrets,
-            rules,
             attributes,
+            rules,
         });
     }
 
-    fn attributes(&mut self, value: &Value<'_>) -> Values {
+    fn attributes(&mut self, value: &Value<'_>) -> Vec<(Text, Text)> {
         let mut attributes = Vec::new();
         let Some(table) = value.get_ref().as_table() else {
             self.wrong(value, "attributes", "a table of texts, `attributes = { site = \"bne\" }`");
             return attributes;
         };
         for (key, value) in table {
-            let name = key.get_ref().as_ref();
-            let shown = Escaped(name.as_bytes());
-            let Some(text) = self.text(value, &format!("attributes.{shown}")) else { continue };
-            if !is_attribute(name) {
-                let place = self.place(&key.span());
-                let text = format!("`{shown}` is not the name of an attribute (write letters, digits, `-` and `_`)");
-                self.problems.error(place, text);
-            } else if !is_usable(text.value.as_bytes()) {
-                let problem = format!(
-                    "attribute `{shown}` is `{}`, which cannot stand for a level of a topic (write a text that is not empty, does \
-                     not begin with `$` and holds no `+`, `#`, `/` or control character)",
-                    Escaped(text.value.as_bytes())
-                );
-                self.problems.error(text.place, problem);
+            let name = Located { value: key.get_ref().to_string(), place: self.place(&key.span()) };
+            let what = format!("attributes.{}", Escaped(name.value.as_bytes()));
+            if let Some(text) = self.text(value, &what) {
+                attributes.push((name, text));
             }
-            attributes.push((name.into(), text.value.into()));
         }
         attributes
     }

@@ -240,17 +240,18 @@ impl Policy {
         Ok((sets, Names::new(client.user, client.id, self.attributes_of(client))))
     }
 
-    /// The names of a client whose id does not matter.
-    pub(crate) fn names_of<'a>(&'a self, user: Option<&'a [u8]>) -> Names<'a> {
-        Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }))
-    }
-
     #[inline]
     pub(crate) fn attributes_of(&self, client: &Client<'_>) -> &Attributes {
         if self.attributes.is_empty() {
             return &[];
         }
         client.user.and_then(|user| self.attributes.get(user)).map_or(&[], |attributes| attributes)
+    }
+
+    /// What the variables of a user's patterns stand for, whatever its client id.
+    pub(crate) fn names_of<'a>(&'a self, user: &'a [u8]) -> Names<'a> {
+        let client = Client { user: Some(user), id: b"" };
+        Names::new(client.user, client.id, self.attributes_of(&client))
     }
 
     /// Whether these rule sets leave a listed user the ids that begin with its name, whatever else it may have.

@@ -6,6 +6,7 @@ use crate::binding::Pattern;
 use crate::decision::{Action, Client, Decision};
 use crate::policy::{Policy, RuleSet};
 use crate::problem::{Escaped, Place};
+use crate::template::Names;
 
 /// A `[[test]]` block.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Policy {
     #[must_use]
     pub fn usual_client_id(&self, user: Option<&[u8]>) -> Vec<u8> {
         let sets = self.sets_of(&Client { user, id: b"" });
-        let names = self.names_of(user);
+        let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
         let patterns = |set: &RuleSet| set.client_ids.clone().unwrap_or_default();
         let texts: Vec<_> =
             self.each(&sets).flat_map(patterns).filter_map(|pattern: Pattern| pattern.text_for(&names)).collect();
@@ -128,7 +129,7 @@ impl Policy {
     pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, avoid: &[&[u8]]) -> Vec<Vec<u8>> {
         const AUTO: &str = "auto-00000000-0000-4000-8000-000000000000";
         let sets = self.held_sets(&Client { user, id: b"" });
-        let names = self.names_of(user);
+        let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
         let name = user.map(String::from_utf8_lossy).unwrap_or_default();
         let named: Vec<&Pattern> = self.each(&sets).filter_map(|set| set.client_ids.as_ref()).flatten().collect();
         let mut forms: Vec<(String, bool)> = named.iter().filter_map(|pattern| pattern.text_for(&names)).collect();

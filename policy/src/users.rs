@@ -15,7 +15,7 @@ use crate::credential::{Credential, Shape};
 use crate::fingerprint::Slot;
 use crate::policy::SetId;
 
-pub(crate) use draft::{Draft, Layout, Listing, PASSWORDS, Spot, Values};
+pub(crate) use draft::{Draft, Layout, Listing, PASSWORDS, Spot};
 
 /// The users, by name.
 #[derive(Default)]
@@ -175,6 +175,8 @@ impl Head {
     const ONLY_SECRETS: u8 = 0x20;
     /// While loading: it has rules of its own.
     const RULES: u8 = 0x40;
+    /// While loading: it has attributes.
+    const ATTRIBUTES: u8 = 0x80;
     /// While loading: another table defines the user, or none.
     const NO_USER: u8 = 0x80;
 
@@ -324,8 +326,8 @@ mod tests {
                     passwords,
                     disabled: false,
                     only_secrets: true,
-                    rules: None,
                     attributes: Vec::new(),
+                    rules: None,
                 });
             }
             draft.end(mark);

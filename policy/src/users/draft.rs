@@ -11,15 +11,14 @@ use hashbrown::hash_table::{Entry, HashTable};
 
 use super::{HEAD, Head, SHAPE, Seed, Store, User, Users};
 use crate::credential::Shape;
-use crate::document::RuleTable;
+use crate::document::{Located, RuleTable};
 use crate::policy::SetId;
 use crate::problem::Place;
 
+type Text = Located<String>;
+
 /// How many passwords a user may have: a login may have to try each of them.
 pub(crate) const PASSWORDS: usize = 4;
-
-/// The attributes of a user: their names, and their values.
-pub(crate) type Values = Vec<(Box<str>, Box<str>)>;
 
 /// The user tables of the files, each with its number, in the order in which they stand.
 #[derive(Default)]
@@ -35,8 +34,8 @@ pub(crate) struct Draft {
     shape_numbers: HashMap<Shape, u32>,
     /// Rules of users' own, by where the user is in the store.
     rules: HashMap<u32, Box<RuleTable>>,
-    /// The attributes of those users that have any, by where the user is in the store.
-    attributes: HashMap<u32, Values>,
+    /// What `%{name}` stands for, by where the user is in the store.
+    attributes: HashMap<u32, Vec<(Text, Text)>>,
     /// What is wrong with password strings, by where the user is in the store, each with its number in the user's list.
     unreadable: HashMap<u32, Vec<(usize, String)>>,
     /// Tables whose user an earlier one names: that one, and the later.
@@ -82,8 +81,8 @@ pub(crate) struct Listing<'t> {
     pub(crate) disabled: bool,
     /// Whether it holds nothing but `password` and `disabled`, and so may complete a definition in another file (S2).
     pub(crate) only_secrets: bool,
+    pub(crate) attributes: Vec<(Text, Text)>,
     pub(crate) rules: Option<Box<RuleTable>>,
-    pub(crate) attributes: Values,
 }
 
 /// How much there was before a file was read.
@@ -102,7 +101,7 @@ impl Draft {
 
     /// Adds a table of the file that was begun last.
     pub(crate) fn add(&mut self, listing: Listing<'_>) {
-        let Listing { name, line, layout, passwords, disabled, only_secrets, rules, attributes } = listing;
+        let Listing { name, line, layout, passwords, disabled, only_secrets, attributes, rules } = listing;
         let at = self.store.end();
         let bytes = &mut self.store.bytes;
         // A hash has at most 64 bytes, and so has its salt.
@@ -135,6 +134,7 @@ impl Draft {
         let flags = (count & Head::COUNT)
             | flag(disabled, Head::DISABLED)
             | flag(only_secrets, Head::ONLY_SECRETS)
+            | flag(!attributes.is_empty(), Head::ATTRIBUTES)
             | flag(rules.is_some(), Head::RULES);
         // Nobody has the rule sets of another for want of a list.
         self.store.set_head(at, |head| *head = Head { name: as_number(name.len()), sets: u32::MAX, slot: 0, flags });
@@ -266,14 +266,11 @@ impl Draft {
         has.then(|| self.rules.remove(&origin.at)).flatten().map(|rules| *rules)
     }
 
-    /// Takes the attributes of a user.
-    pub(crate) fn take_attributes(&mut self, number: u32) -> Values {
-        let at = self.origins.get(number as usize).map(|origin| origin.at);
-        at.and_then(|at| self.attributes.remove(&at)).unwrap_or_default()
-    }
-
-    pub(crate) fn has_attributes(&self) -> bool {
-        !self.attributes.is_empty()
+    /// Takes the attributes that a user has.
+    pub(crate) fn take_attributes(&mut self, number: u32) -> Vec<(Text, Text)> {
+        let Some(origin) = self.origins.get(number as usize) else { return Vec::new() };
+        let has = self.store.user(origin.at).is_some_and(|user| user.head.flags & Head::ATTRIBUTES != 0);
+        has.then(|| self.attributes.remove(&origin.at)).flatten().unwrap_or_default()
     }
 
     /// The users, and how many password strings they have.
