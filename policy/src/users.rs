@@ -175,8 +175,6 @@ impl Head {
     const ONLY_SECRETS: u8 = 0x20;
     /// While loading: it has rules of its own.
     const RULES: u8 = 0x40;
-    /// While loading: it has attributes.
-    const ATTRIBUTES: u8 = 0x80;
     /// While loading: another table defines the user, or none.
     const NO_USER: u8 = 0x80;
 
