@@ -102,8 +102,7 @@ impl Inquiry<'_, '_> {
         let texts = self.telling_texts(user, &sets);
         let mut candidates = self.policy.candidate_ids(user, &texts);
         let other = candidates.find(|id| !texts.contains(&id.as_slice()) && self.admits(user, id));
-        let mut telling: Vec<Vec<u8>> =
-            texts.iter().filter(|id| self.admits(user, id)).map(|id| id.to_vec()).collect();
+        let mut telling: Vec<Vec<u8>> = texts.iter().filter(|id| self.admits(user, id)).map(|id| id.to_vec()).collect();
         if let Some(rule) = other.as_ref().and_then(|id| self.rule(user, id)) {
             telling.retain(|id| self.rule(user, id).is_none());
             let ids = if telling.is_empty() { Ids::All } else { Ids::AllBut(telling) };
