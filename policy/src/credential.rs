@@ -67,6 +67,17 @@ impl Credential {
         read::weakness(&self.scheme)
     }
 
+    /// What kind of password string it is, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.scheme {
+            Scheme::Token => "token",
+            Scheme::Argon2id { .. } => "argon2id",
+            Scheme::Pbkdf2 { .. } => "pbkdf2",
+            Scheme::Bcrypt { .. } => "bcrypt",
+            Scheme::Sha512 => "sha512",
+        }
+    }
+
     /// Whether checking takes microseconds and guessing is hopeless, so that it needs no guard.
     pub(crate) fn is_quick(&self) -> bool {
         self.scheme == Scheme::Token

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod binding;
 mod compile;
 mod credential;
@@ -33,12 +34,15 @@ mod scenario;
 mod template;
 mod topic;
 
+pub use crate::account::Account;
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::limits::Limits;
-pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
+pub use crate::load::{
+    Failure, Loaded, Replacement, Trust, included, includes, load, load_with, parse, test, user_id, user_ids,
+};
 pub use crate::login::Verdict;
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
