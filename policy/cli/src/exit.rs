@@ -38,6 +38,10 @@ pub(crate) enum Error {
     Policy(Failure),
     /// The secret cannot be had, or cannot be used.
     Secret(String),
+    /// It cannot be done; why, and what to do about it.
+    Failed(String),
+    /// An edit was not made, for the policy would not be one any more.
+    Refused(Failure),
     /// Ctrl-C at the prompt.
     Interrupted,
     /// The result could not be written.
@@ -58,6 +62,10 @@ impl Error {
                 complain(format_args!("mqtt-acl: {text}"));
                 return Exit::Usage;
             }
+            Self::Refused(failure) => {
+                complain("mqtt-acl: nothing was changed, because the policy would then be refused:");
+                return Self::Policy(failure).report();
+            }
             Self::Policy(Failure::Invalid(problems)) => problems.iter().for_each(complain),
             Self::Policy(Failure::Missing(path)) => complain(format_args!(
                 "{}: there is no such file, and a broker that starts without it admits nobody (name the right one)",
@@ -68,7 +76,7 @@ impl Error {
                  meant)",
                 path.display()
             )),
-            Self::Secret(text) => complain(format_args!("mqtt-acl: {text}")),
+            Self::Secret(text) | Self::Failed(text) => complain(format_args!("mqtt-acl: {text}")),
             // As if the signal had come right away: the shell must see it to end a script.
             Self::Interrupted => {
                 let _ = kill_process(getpid(), Signal::INT);

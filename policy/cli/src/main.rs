@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod edit;
 mod exit;
 #[cfg(feature = "pages")]
 mod pages;
+mod progress;
 mod secret;
 mod source;
 mod text;
@@ -14,7 +16,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test, token};
+use crate::command::{check, explain, hash, test, token, user};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -32,6 +34,7 @@ Examples:
   mqtt-acl test policy.toml               each line of the policy's own tests
   mqtt-acl hash                           a password string for the policy
   mqtt-acl token                          a secret for a device, and its string for the policy
+  mqtt-acl user add dev00004 --token      a device, and its secret
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
 
 Exit status:
@@ -53,6 +56,7 @@ enum Command {
     Hash(hash::Hash),
     Token(token::Token),
     Explain(explain::Explain),
+    User(user::User),
 }
 
 impl Command {
@@ -63,6 +67,7 @@ impl Command {
             Self::Hash(command) => command.run(out),
             Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
+            Self::User(command) => command.run(out),
         }
     }
 }
