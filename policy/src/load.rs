@@ -69,6 +69,26 @@ impl Trust {
         Self { users: vec![0, rustix::process::geteuid().as_raw()], reader: None }
     }
 
+    /// Root and the broker's user of this name, who has to be able to read the files: what the plugin itself trusts. `None`
+    /// where this machine has no such user.
+    #[must_use]
+    pub fn broker(name: &str) -> Option<Self> {
+        let reader = Reader::named(name)?;
+        Some(Self { users: vec![0, reader.user], reader: Some(reader) })
+    }
+
+    /// What keeps the file at this path from being trusted or, by who has to read it, from being read.
+    #[must_use]
+    pub fn objections(&self, path: &Path) -> Vec<String> {
+        let mut loader = Loader::new(self, &[]);
+        let looked = fs::canonicalize(path).and_then(|resolved| Ok((fs::metadata(&resolved)?, resolved)));
+        match looked {
+            Ok((metadata, resolved)) => loader.trusts(&Arc::from(path), &resolved, &metadata),
+            Err(error) => return vec![format!("it cannot be read: {error}")],
+        }
+        loader.problems.into_sorted().into_iter().map(|problem| problem.text).collect()
+    }
+
     /// And the user of this name, if there is one; for a tool that checks a policy for the broker's user.
     #[must_use]
     pub fn and_user(mut self, name: &str) -> Self {

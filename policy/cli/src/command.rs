@@ -1,6 +1,7 @@
 //! The sub-commands, each with its arguments and its help.
 
 pub(crate) mod check;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod hash;
 pub(crate) mod test;

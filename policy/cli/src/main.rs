@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test, token, user};
+use crate::command::{check, doctor, explain, hash, test, token, user};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -35,6 +35,7 @@ Examples:
   mqtt-acl hash                           a password string for the policy
   mqtt-acl token                          a secret for a device, and its string for the policy
   mqtt-acl user add dev00004 --token      a device, and its secret
+  mqtt-acl doctor                         the broker's whole installation
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
 
 Exit status:
@@ -57,6 +58,7 @@ enum Command {
     Token(token::Token),
     Explain(explain::Explain),
     User(user::User),
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
             Self::User(command) => command.run(out),
+            Self::Doctor(command) => command.run(out),
         }
     }
 }

@@ -73,15 +73,8 @@ impl Text {
     /// # Errors
     /// The text has not the form of TOML; the values themselves are not looked into.
     pub(crate) fn new(text: String) -> Result<Self, ParseError> {
-        let tokens: Vec<_> = Source::new(&text).lex().collect();
-        let mut scanner = Scanner::new(&text);
-        let mut error: Option<ParseError> = None;
-        parse_document(&tokens, &mut |event: Event| scanner.event(event), &mut error);
-        let Scanner { sections, users, passwords, .. } = scanner.finish();
-        match error {
-            Some(error) => Err(error),
-            None => Ok(Self { text, sections, users, passwords }),
-        }
+        let Scanner { sections, users, passwords, .. } = Scanner::scan(&text)?;
+        Ok(Self { text, sections, users, passwords })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -315,13 +308,10 @@ impl Text {
     }
 
     fn splice(&mut self, range: Range<usize>, new: &str) {
-        let mut text = std::mem::take(&mut self.text);
-        text.replace_range(range, new);
-        // What `toml_edit` and this module write is TOML; were it not, the check of the whole policy would refuse it.
-        match Self::new(text.clone()) {
-            Ok(scanned) => *self = scanned,
-            Err(_) => *self = Self { text, sections: Vec::new(), users: Vec::new(), passwords: 0 },
-        }
+        self.text.replace_range(range, new);
+        // What is written here is TOML; were it not, the check of the whole policy would refuse it.
+        let scanned = Scanner::scan(&self.text).map(|Scanner { sections, users, .. }| (sections, users));
+        (self.sections, self.users) = scanned.unwrap_or_default();
     }
 
     fn line_break(&self) -> &'static str {
@@ -388,6 +378,14 @@ struct Scanner<'t> {
 }
 
 impl<'t> Scanner<'t> {
+    fn scan(text: &'t str) -> Result<Self, ParseError> {
+        let tokens: Vec<_> = Source::new(text).lex().collect();
+        let mut scanner = Self::new(text);
+        let mut error: Option<ParseError> = None;
+        parse_document(&tokens, &mut |event: Event| scanner.event(event), &mut error);
+        error.map_or_else(|| Ok(scanner.finish()), Err)
+    }
+
     fn new(text: &'t str) -> Self {
         let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         Self {
