@@ -63,6 +63,7 @@ lay() {
     put 644 "$built/mqtt_acl.so" usr/lib/mqtt_acl.so
     put 755 "$built/mqtt-acl" usr/bin/mqtt-acl
     put 644 deploy/policy.toml "$docs/examples/policy.toml"
+    put 644 policy/schema.json usr/share/mqtt-acl/policy.schema.json
     python3 "$parts/sbom.py" "$triple" "$version" "$built/tools" "$built"
     put 644 "$built/sbom.cdx.json" "$docs/sbom.cdx.json"
     compressed "$built/LICENSES" "$docs/LICENSES"

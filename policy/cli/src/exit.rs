@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::{ExitCode, Termination};
 
+use clap::error::{ContextKind, ErrorKind};
 use mqtt_acl_policy::Failure;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -91,6 +92,13 @@ impl Error {
 
 /// Prints what clap has to say: help and version on standard output, everything else on standard error.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
+    // Without repeating the value, which may be a secret.
+    if let (ErrorKind::TooManyValues, Some(argument)) = (error.kind(), error.get(ContextKind::InvalidArg)) {
+        return Error::Usage(format!(
+            "`{argument}` takes no value (secrets are asked for, or read from standard input)"
+        ))
+        .report();
+    }
     let text = error.render().to_string();
     if error.use_stderr() {
         text.trim_end().lines().for_each(complain);

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, doctor, explain, hash, test, token, user};
+use crate::command::{check, doctor, explain, hash, schema, test, token, user};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -59,6 +59,7 @@ enum Command {
     Explain(explain::Explain),
     User(user::User),
     Doctor(doctor::Doctor),
+    Schema(schema::Schema),
 }
 
 impl Command {
@@ -71,6 +72,7 @@ impl Command {
             Self::Explain(command) => command.run(out),
             Self::User(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
+            Self::Schema(command) => command.run(out),
         }
     }
 }

@@ -29,7 +29,7 @@ const USUAL_CONF: &str = "/etc/mosquitto/mosquitto.conf";
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  sudo mqtt-acl doctor
+  mqtt-acl doctor
   mqtt-acl doctor /etc/mosquitto/mosquitto.conf --json | jq -r '.findings[].text'
 
 Exit status:

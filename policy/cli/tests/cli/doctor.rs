@@ -285,7 +285,7 @@ fn what_undermines_the_policy() {
     installation.finds(&above, "error", "unguarded", "the listener `1` has no plugin of its own");
     installation.finds(&above.replace("plugin F", "global_plugin F"), "warning", "per-listener", "take it out");
     installation.finds(&conf_with("global_max_clients 9"), "warning", "max-clients", "`delayed = false`");
-    assert_eq!(installation.doctor(&conf_with("max_queued_messages 0"), "").out.contains("max_queued"), false);
+    assert!(!installation.doctor(&conf_with("max_queued_messages 0"), "").out.contains("max_queued"));
     installation.version = "2.0.11";
     installation.finds(
         &tls("use_identity_as_username true\nuse_username_as_clientid true"),

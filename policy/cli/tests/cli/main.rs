@@ -13,6 +13,8 @@ mod host;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod test;
 #[cfg(test)]
 mod token;

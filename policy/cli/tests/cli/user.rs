@@ -116,7 +116,6 @@ fn a_persons_password_is_read_and_never_an_argument() {
     assert!(folder.admits("alice", "hunter4") && folder.admits("alice", "hunter3"));
     for words in [
         "user add bob --password hunter2",
-        "user add bob --password=hunter2",
         "user add bob --token hunter2",
         "user passwd alice hunter2",
         "user passwd alice -hunter2",
@@ -125,6 +124,9 @@ fn a_persons_password_is_read_and_never_an_argument() {
         assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{words}");
         assert!(ran.err.contains("takes no secret") && !ran.err.contains("hunter2"), "{words}: {}", ran.err);
     }
+    let ran = folder.run("user add bob --password=hunter2");
+    let line = "mqtt-acl: `--password` takes no value (secrets are asked for, or read from standard input)\n";
+    ran.is(2, "", line);
     let ran = folder.run_fed("user passwd alice --policy policy.toml", b"");
     ran.is(1, "", "mqtt-acl: the secret is empty (write it to standard input)\n");
 }
@@ -208,7 +210,7 @@ fn what_the_checker_refuses_is_not_written() {
         ("user add dev1 --no-password", 1, "user `dev1` is listed already, in policy.toml:8"),
         ("user add new --no-password --role devise", 1, "did you mean `device`?"),
         ("user add new --no-password --client-id a*b", 1, "`*` stands only at the end"),
-        ("user add new", 2, "<--token|--password[=<>]|--no-password>"),
+        ("user add new", 2, "<--token|--password|--no-password>"),
         ("user add --no-password", 2, "<NAME|--from <CSV>>"),
         ("user add new --token --no-password", 2, "cannot be used with"),
         ("user remove dev1", 1, "a test of the policy fails"),

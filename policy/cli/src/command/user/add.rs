@@ -54,8 +54,8 @@ pub(crate) struct Add {
     #[arg(long)]
     token: bool,
     /// Ask for a password, or read it from standard input
-    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "")]
-    password: Option<Option<OsString>>,
+    #[arg(long)]
+    password: bool,
     /// No password: for who is known by a certificate or PSK
     #[arg(long)]
     no_password: bool,
@@ -86,7 +86,7 @@ pub(crate) struct Add {
 
 impl Add {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
-        no_secret(!self.rest.is_empty() || matches!(self.password, Some(Some(_))), "user add")?;
+        no_secret(!self.rest.is_empty(), "user add")?;
         match &self.from {
             Some(from) => {
                 let rows = bulk::Rows { from, tokens: self.tokens.as_deref(), roles: &self.roles, force: self.force };
@@ -104,7 +104,7 @@ impl Add {
         let (string, token) = if self.token {
             let token = mqtt_acl_policy::Token::new().map_err(Error::Secret)?;
             (Some(token.string), Some(token.secret))
-        } else if self.password.is_some() {
+        } else if self.password {
             (Some(mqtt_acl_policy::hash(&secret::read()?).map_err(Error::Secret)?), None)
         } else {
             (None, None)
