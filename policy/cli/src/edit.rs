@@ -94,6 +94,22 @@ impl Files {
         self.files.iter().any(|source| source.text.has(name))
     }
 
+    /// Fails where a file for secrets would be one of the policy's.
+    fn expect_apart(&self, path: &Path) -> Result<(), Error> {
+        let target = fs::canonicalize(path).ok();
+        let is_part = |source: &Source| {
+            target.as_ref() == Some(&source.target)
+                || source.text.top_texts("include").iter().any(|pattern| includes(&source.path, pattern, path))
+        };
+        if self.files.iter().any(is_part) {
+            let shown = Escaped(path.as_os_str().as_bytes());
+            return Err(Error::Failed(format!(
+                "`{shown}` is a file of the policy itself (name another for the token)"
+            )));
+        }
+        Ok(())
+    }
+
     /// Where each user stands, `file:line`, in the order of the files.
     pub(crate) fn places(&self) -> HashMap<String, Vec<String>> {
         let mut places: HashMap<String, Vec<String>> = HashMap::new();
@@ -283,6 +299,9 @@ impl Editor {
     /// # Errors
     /// [`Error::Refused`] where the policy would not be good.
     pub(crate) fn save(self, secrets: Option<Secrets>) -> Result<Saved, Error> {
+        if let Some(secrets) = &secrets {
+            self.files.expect_apart(&secrets.path)?;
+        }
         let mut staged = Vec::new();
         for source in self.files.files.iter().filter(|source| source.is_changed) {
             let content = source.text.as_str().as_bytes();
@@ -375,9 +394,9 @@ impl Editor {
     fn usual(&mut self, with_password: bool) -> Result<usize, Error> {
         let users = |text: &Text| text.users().len();
         let found = if with_password {
-            self.most(|text| text.passwords)
+            self.most(|text| text.passwords())
         } else {
-            self.most(users).or_else(|| self.most(|text| text.passwords))
+            self.most(users).or_else(|| self.most(|text| text.passwords()))
         };
         if let Some(at) = found {
             return Ok(at);

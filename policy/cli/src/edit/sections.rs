@@ -4,6 +4,7 @@
 //! An edit takes the sections of one user out, changes them with all their comments and layout, and puts them back; the
 //! rest of the file, which may hold a hundred thousand others, is not looked at again.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use toml_edit::{DocumentMut, InlineTable, Item, Key, TableLike, Value};
@@ -15,10 +16,16 @@ use toml_parser::{ParseError, Raw, Source, Span};
 #[derive(Debug)]
 pub(crate) struct Text {
     text: String,
+    /// Found out when it is asked for, for the last edit's are asked for by nobody.
+    parts: OnceCell<Parts>,
+}
+
+/// What is where in a text.
+#[derive(Debug, Default)]
+struct Parts {
     sections: Vec<Section>,
     users: Vec<Mention>,
-    /// How many passwords its users have, about.
-    pub(crate) passwords: usize,
+    passwords: usize,
 }
 
 /// A user, in one of the sections.
@@ -73,8 +80,22 @@ impl Text {
     /// # Errors
     /// The text has not the form of TOML; the values themselves are not looked into.
     pub(crate) fn new(text: String) -> Result<Self, ParseError> {
-        let Scanner { sections, users, passwords, .. } = Scanner::scan(&text)?;
-        Ok(Self { text, sections, users, passwords })
+        let parts = OnceCell::from(Scanner::scan(&text)?);
+        Ok(Self { text, parts })
+    }
+
+    fn parts(&self) -> &Parts {
+        // What is written here is TOML; were it not, the check of the whole policy would refuse it.
+        self.parts.get_or_init(|| Scanner::scan(&self.text).unwrap_or_default())
+    }
+
+    fn sections(&self) -> &[Section] {
+        &self.parts().sections
+    }
+
+    /// How many passwords the users have, about.
+    pub(crate) fn passwords(&self) -> usize {
+        self.parts().passwords
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -83,13 +104,13 @@ impl Text {
 
     /// The users of the file, in its order; one whose rules fill several sections more than once.
     pub(crate) fn users(&self) -> &[Mention] {
-        &self.users
+        &self.parts().users
     }
 
     /// The line of each mention, counted from one.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, usize)> {
         let (mut line, mut seen) = (1, 0);
-        self.users.iter().map(move |mention| {
+        self.parts().users.iter().map(move |mention| {
             line += self.text.get(seen..mention.offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count();
             seen = mention.offset;
             (mention.name.as_str(), line)
@@ -97,12 +118,12 @@ impl Text {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.users.iter().any(|mention| mention.name == name)
+        self.parts().users.iter().any(|mention| mention.name == name)
     }
 
     /// The top-level array of texts of this name, as far as it is one.
     pub(crate) fn top_texts(&self, key: &str) -> Vec<String> {
-        let Some(section) = self.sections.first() else { return Vec::new() };
+        let Some(section) = self.sections().first() else { return Vec::new() };
         let Ok(document) = self.document(section) else { return Vec::new() };
         let array = document.get(key).and_then(Item::as_array);
         array.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -115,15 +136,15 @@ impl Text {
 
     /// The sections that hold the user's own table, not only one within it.
     fn own_tables(&self, name: &str) -> impl Iterator<Item = usize> {
-        let kind = |at: usize| self.sections.get(at).map(|section| section.kind);
-        self.users
+        let kind = |at: usize| self.sections().get(at).map(|section| section.kind);
+        self.users()
             .iter()
             .filter(move |mention| mention.name == name && kind(mention.section) != Some(Kind::Part))
             .map(|mention| mention.section)
     }
 
     fn look<T>(&self, at: usize, name: &str, read: impl FnOnce(&dyn TableLike) -> T) -> Option<T> {
-        let document = self.document(self.sections.get(at)?).ok()?;
+        let document = self.document(self.sections().get(at)?).ok()?;
         document.get("users")?.get(name)?.as_table_like().map(read)
     }
 
@@ -134,8 +155,8 @@ impl Text {
 
     /// Whether more is said of the user here than a password and that it is disabled (S2).
     pub(crate) fn defines(&self, name: &str) -> bool {
-        let of_name = self.users.iter().filter(|mention| mention.name == name);
-        let mut kinds = of_name.filter_map(|mention| self.sections.get(mention.section));
+        let of_name = self.parts().users.iter().filter(|mention| mention.name == name);
+        let mut kinds = of_name.filter_map(|mention| self.sections().get(mention.section));
         kinds.any(|section| section.kind == Kind::Part)
             || self
                 .table_with(name, |table| table.iter().any(|(key, _)| !matches!(key, "password" | "disabled")))
@@ -157,7 +178,7 @@ impl Text {
     pub(crate) fn set(&mut self, name: &str, key: &str, value: Value) {
         let found = self.table_with(name, |table| table.contains_key(key)).or_else(|| self.own_tables(name).next());
         let Some(at) = found else {
-            return match self.sections.first() {
+            return match self.sections().first() {
                 Some(Section { kind: Kind::Top { users: true }, .. }) => self.change(0, |users| {
                     let table = InlineTable::from_iter([(key, value)]);
                     users.insert(name, Item::Value(Value::InlineTable(table)));
@@ -180,7 +201,7 @@ impl Text {
         let mut found = false;
         while let Some(at) = self.table_with(name, |table| table.contains_key(key)) {
             found = true;
-            let alone = self.users.iter().filter(|mention| mention.name == name).count() == 1;
+            let alone = self.parts().users.iter().filter(|mention| mention.name == name).count() == 1;
             self.change(at, |users| {
                 let Some(table) = users.get_mut(name).and_then(Item::as_table_like_mut) else { return };
                 table.remove(key);
@@ -195,12 +216,12 @@ impl Text {
 
     /// Takes the user out; whether it was there.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
-        let mut at: Vec<_> = self.users.iter().filter(|m| m.name == name).map(|m| m.section).collect();
+        let mut at: Vec<_> = self.parts().users.iter().filter(|m| m.name == name).map(|m| m.section).collect();
         let found = !at.is_empty();
         at.dedup();
         // From the end, so that what stands before stays where it was found.
         for at in at.into_iter().rev() {
-            match self.sections.get(at).map(|section| section.kind) {
+            match self.sections().get(at).map(|section| section.kind) {
                 Some(Kind::User | Kind::Part) => self.cut(at),
                 _ => self.change(at, |users| {
                     users.remove(name);
@@ -212,7 +233,7 @@ impl Text {
 
     /// Adds users that are not there yet, beside the others.
     pub(crate) fn add(&mut self, new: &[NewUser]) {
-        if let Some(Section { kind: Kind::Top { users: true }, .. }) = self.sections.first() {
+        if let Some(Section { kind: Kind::Top { users: true }, .. }) = self.sections().first() {
             return self.change(0, |users| {
                 for user in new {
                     users.insert(&user.name, Item::Value(Value::InlineTable(user.inline())));
@@ -244,15 +265,15 @@ impl Text {
 
     /// Where a further user belongs: behind the last one or, without any, at the end.
     fn users_end(&self) -> usize {
-        let last = self.sections.iter().rfind(|section| section.kind.is_of_users());
+        let last = self.sections().iter().rfind(|section| section.kind.is_of_users());
         last.map_or(self.text.len(), |section| section.span.end)
     }
 
     /// Whether the tables of the users have a blank line between them, as they have unless the last two do without.
     fn stand_apart(&self) -> bool {
-        let mut last = self.sections.iter().enumerate().rev().filter(|(_, section)| section.kind.is_of_users());
+        let mut last = self.sections().iter().enumerate().rev().filter(|(_, section)| section.kind.is_of_users());
         let Some((at, section)) = last.next() else { return true };
-        let Some(before) = at.checked_sub(1).and_then(|at| self.sections.get(at)) else { return true };
+        let Some(before) = at.checked_sub(1).and_then(|at| self.sections().get(at)) else { return true };
         !matches!(before.kind, Kind::User | Kind::Part) || before.span.end != section.span.start
     }
 
@@ -267,7 +288,7 @@ impl Text {
 
     /// Changes the users in a section.
     fn change(&mut self, at: usize, change: impl FnOnce(&mut dyn TableLike)) {
-        let Some(section) = self.sections.get(at).cloned() else { return };
+        let Some(section) = self.sections().get(at).cloned() else { return };
         let Ok(mut document) = self.document(&section) else { return };
         let Some(users) = document.get_mut("users").and_then(Item::as_table_like_mut) else { return };
         change(users);
@@ -277,11 +298,12 @@ impl Text {
 
     /// Takes a section out, with the comment above it and the blank lines on one of its sides.
     fn cut(&mut self, at: usize) {
-        let Some(section) = self.sections.get(at) else { return };
+        let Some(section) = self.sections().get(at) else { return };
         let end = section.span.end;
-        let followed = self.sections.get(at + 1).is_some_and(|next| next.span.start == end);
+        let followed = self.sections().get(at + 1).is_some_and(|next| next.span.start == end);
         let before = self.text.get(..section.span.start).unwrap_or_default();
-        let least = at.checked_sub(1).and_then(|before| self.sections.get(before)).map_or(0, |before| before.span.end);
+        let least =
+            at.checked_sub(1).and_then(|before| self.sections().get(before)).map_or(0, |before| before.span.end);
         // A comment goes with its paragraph: where more tables follow in it, it may be about them too.
         let mut start = section.span.start;
         if !followed {
@@ -309,9 +331,7 @@ impl Text {
 
     fn splice(&mut self, range: Range<usize>, new: &str) {
         self.text.replace_range(range, new);
-        // What is written here is TOML; were it not, the check of the whole policy would refuse it.
-        let scanned = Scanner::scan(&self.text).map(|Scanner { sections, users, .. }| (sections, users));
-        (self.sections, self.users) = scanned.unwrap_or_default();
+        self.parts = OnceCell::new();
     }
 
     fn line_break(&self) -> &'static str {
@@ -378,7 +398,7 @@ struct Scanner<'t> {
 }
 
 impl<'t> Scanner<'t> {
-    fn scan(text: &'t str) -> Result<Self, ParseError> {
+    fn scan(text: &'t str) -> Result<Parts, ParseError> {
         let tokens: Vec<_> = Source::new(text).lex().collect();
         let mut scanner = Self::new(text);
         let mut error: Option<ParseError> = None;
@@ -506,7 +526,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Gives each section its last line whole, and the comments right behind it, but not those right before a header.
-    fn finish(mut self) -> Self {
+    fn finish(mut self) -> Parts {
         let starts: Vec<_> = self.sections.iter().skip(1).map(|section| section.span.start).collect();
         let ends = starts.into_iter().chain([self.text.len()]);
         for (section, limit) in self.sections.iter_mut().zip(ends) {
@@ -522,7 +542,7 @@ impl<'t> Scanner<'t> {
             let runs_into_header = lines.peek().is_none() && limit < self.text.len();
             section.span.end = if runs_into_header || is_empty { line_end } else { end };
         }
-        self
+        Parts { sections: self.sections, users: self.users, passwords: self.passwords }
     }
 }
 
@@ -578,7 +598,7 @@ user = \"alice\"
         let text = text(FILE);
         let found: Vec<_> = text.lines().collect();
         assert_eq!(found, [("alice", 4), ("meter1", 11), ("meter1", 13), ("meter2", 15)]);
-        assert_eq!(text.passwords, 3);
+        assert_eq!(text.passwords(), 3);
         assert!(text.defines("alice") && text.defines("meter1") && !text.defines("meter2"));
         assert_eq!(text.passwords_of("meter2"), ["$c"]);
     }

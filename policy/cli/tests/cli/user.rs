@@ -1,10 +1,12 @@
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use mqtt_acl_policy::{Action, Client, Trust, is_token, load};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 use crate::host::{Folder, Ran, good, skipped};
@@ -273,6 +275,9 @@ fn a_token_goes_to_a_file_of_ones_own() {
     assert!(folder.admits("dev1", folder.read("dev1.token").trim_end()));
     folder.refuses("token dev1 --replace --out dev1.token", 1, "`dev1.token` is there already (`--force`");
     folder.refuses("user add dev2 --token --out dev1.token", 1, "`dev1.token` is there already (`--force`");
+    for own in ["policy.toml", "users.d/users.toml", "users.d/new.toml"] {
+        folder.refuses(&format!("user add dev2 --token --force --out {own}"), 1, "is a file of the policy itself");
+    }
     folder.refuses("user add dev2 --token --out none/x", 1, "`none/x` cannot be written");
     // What is refused leaves no token either.
     folder.refuses("user add dev1-x --token --out new.token", 1, "would include");
@@ -310,6 +315,31 @@ fn a_csv_file_of_devices() {
             .read("policy.toml")
             .contains("[users.both]\nroles     = [\"device\"]\nclient_id = [\"%u\", \"both*\"]\n")
     );
+}
+
+/// Who waits for many sees how far it is.
+#[test]
+fn a_terminal_shows_the_progress() {
+    let folder = apart();
+    let rows: String = (0..2000).map(|number| format!("sensor{number}\n")).collect();
+    folder.write("devices.csv", format!("username\n{rows}"), 0o644);
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+    let line = fs::File::options().write(true).open(name).unwrap();
+    let words = "user add --from devices.csv --tokens out.csv --policy policy.toml";
+    let mut child = folder.command(words.split(' ')).stderr(line).stdout(Stdio::null()).spawn().unwrap();
+    let mut shown = Vec::new();
+    // Its end is an error, once nobody else has the other side.
+    let _ = fs::File::from(screen).read_to_end(&mut shown);
+    assert!(child.wait().unwrap().success());
+    let shown = String::from_utf8(shown).unwrap();
+    let bar =
+        |full: usize, percent: usize| format!("\rtokens [{}{}] {percent:3} %", "#".repeat(full), "-".repeat(40 - full));
+    let at: Vec<_> = [bar(0, 0), bar(20, 50), bar(40, 100)].iter().map(|bar| shown.find(bar.as_str())).collect();
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{shown:?}");
+    assert!(shown.ends_with("out.csv: the tokens, which are not shown again\r\n"), "{shown:?}");
 }
 
 #[test]
