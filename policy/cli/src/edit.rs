@@ -175,7 +175,7 @@ pub(crate) struct Editor {
 impl Editor {
     /// Locks a policy and reads its files.
     pub(crate) fn open(main: &Path, trust: Trust, broker: Option<(u32, u32)>) -> Result<Self, Error> {
-        if !main.exists() {
+        if fs::metadata(main).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Err(Error::Policy(Failure::Missing(main.to_path_buf())));
         }
         let lock = Lock::of(folder_of(main))?;

@@ -1,6 +1,7 @@
 mod conf;
 mod finding;
 mod library;
+mod rotation;
 mod rules;
 
 use std::io::Write;
@@ -43,6 +44,9 @@ pub(crate) struct Doctor {
     /// The broker's program, which tells its version [default: the one in PATH or /usr/sbin]
     #[arg(long, value_name = "FILE")]
     mosquitto: Option<PathBuf>,
+    /// Where logrotate keeps what it is to do
+    #[arg(long, value_name = "FOLDER", default_value = "/etc/logrotate.d")]
+    logrotate: PathBuf,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -64,7 +68,7 @@ impl Doctor {
             Error::Failed(format!("{}: cannot be read: {error} (name the broker's configuration)", self.conf.display()))
         })?;
         let broker = self.broker()?;
-        let findings = rules::all(&self.conf, conf, broker.as_ref());
+        let findings = rules::all(&self.conf, &conf, broker.as_ref(), &self.logrotate);
         let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
         let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
         if self.json {

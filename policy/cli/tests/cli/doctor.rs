@@ -53,7 +53,8 @@ impl Installation {
         self.folder.write("mosquitto.conf", conf, 0o644);
         let program = format!("#!/bin/sh\nprintf 'mosquitto version %s\\n\\nUsage: ...\\n' {}\nexit 3\n", self.version);
         let program = self.folder.write("mosquitto", program, 0o755);
-        self.folder.run(&format!("doctor mosquitto.conf --mosquitto {} {more}", program.display()))
+        self.folder
+            .run(&format!("doctor mosquitto.conf --logrotate logrotate.d --mosquitto {} {more}", program.display()))
     }
 
     /// This is found, once, and it alone is as bad as this.
@@ -110,7 +111,22 @@ fn nothing_is_wrong_with_a_good_installation() {
     assert!(ran.out.contains(&format!("{policy}: note: the policy is good: 2 users, 1 role\n")), "{}", ran.out);
     assert!(ran.out.contains(": note: Mosquitto 2.0.21\n"), "{}", ran.out);
     let log = installation.path("mosquitto.log");
-    assert!(ran.out.contains(&format!("logrotate sends the same for `{log}`")), "{}", ran.out);
+    let nothing = format!("mosquitto.conf:3: note: no file in `logrotate.d` names `{log}`, so nothing rotates it\n");
+    assert!(ran.out.contains(&nothing), "{}", ran.out);
+}
+
+#[test]
+fn what_logrotate_does() {
+    let installation = Installation::new();
+    let log = installation.path("mosquitto.log");
+    installation.folder.subfolder("logrotate.d");
+    let rotated = |how: &str| {
+        installation.folder.write("logrotate.d/mosquitto", format!("{log} {{\n  daily\n  {how}\n}}\n"), 0o644);
+    };
+    rotated("postrotate\n    invoke-rc.d mosquitto reload\n  endscript");
+    installation.finds(CONF, "note", "logrotate", "makes the broker read the policy again");
+    rotated("compress");
+    installation.finds(CONF, "warning", "logrotate", "goes on writing to the old file");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use mqtt_acl_policy::{Action, Client, Decision, Failure, Loaded, Policy, Refusal
 
 use super::conf::{Conf, Line, Listener, Plugin, Scope};
 use super::finding::{Finding, Place, Severity};
+use super::rotation::{self, Rotation};
 use super::{Broker, Version, library, shown};
 use crate::source::{USUAL_BROKER_USER, USUAL_FILE};
 use crate::text::count;
@@ -20,13 +21,13 @@ const OPTIONS: [&str; 7] =
 const OLDEST: Version = (2, 0, 11);
 
 /// Everything that is found, in the order of the configuration, and then of the policy.
-pub(super) fn all(path: &Path, conf: Conf, broker: Option<&Broker>) -> Vec<Finding> {
+pub(super) fn all(path: &Path, conf: &Conf, broker: Option<&Broker>, logrotate: &Path) -> Vec<Finding> {
     let main = Place::whole(path);
     let mut doctor = Rules {
         is_2_0: broker.and_then(|broker| broker.version).map(|version| version < (2, 1, 0)),
         findings: Vec::new(),
         broker,
-        conf: &conf,
+        conf,
         main,
     };
     doctor.findings.extend(conf.findings.iter().cloned());
@@ -38,6 +39,7 @@ pub(super) fn all(path: &Path, conf: Conf, broker: Option<&Broker>) -> Vec<Findi
     doctor.listeners();
     doctor.settings();
     doctor.reload();
+    doctor.rotation(logrotate);
     let mut findings = doctor.findings;
     // Worst first, otherwise as they were found.
     findings.sort_by_key(|finding| match finding.severity {
@@ -495,16 +497,36 @@ impl<'c> Rules<'c> {
     /// What SIGHUP will do: it is what `systemctl reload` and logrotate send.
     fn reload(&mut self) {
         let main = self.main.clone();
-        let file = self.conf.all("log_dest").find_map(|line| line.value.strip_prefix("file "));
-        let rotated = match file {
-            Some(file) => format!("; logrotate sends the same for `{}`", file.trim()),
-            None => String::new(),
-        };
-        let text = format!(
+        self.note(
+            "reload",
+            Some(&main),
             "`systemctl reload mosquitto` makes the broker read the policy again: a good one is in force at once, a bad one is \
-             logged and the old one stays{rotated}; the lines of `plugin` and `listener` are read at a restart only"
+             logged and the old one stays; the lines of `plugin` and `listener` are read at a restart only",
         );
-        self.note("reload", Some(&main), text);
+    }
+
+    fn rotation(&mut self, folder: &Path) {
+        for line in self.conf.all("log_dest") {
+            let Some(log) = line.value.strip_prefix("file ").map(str::trim) else { continue };
+            match rotation::of(folder, Path::new(log)) {
+                None => {
+                    let text = format!("no file in `{}` names `{log}`, so nothing rotates it", folder.display());
+                    self.note("logrotate", Some(&line.place), text);
+                }
+                Some(Rotation { file, tells: true }) => {
+                    let text =
+                        "after rotating the log, logrotate makes the broker read the policy again, as a reload does";
+                    self.note("logrotate", Some(&Place::whole(&file)), text);
+                }
+                Some(Rotation { file, tells: false }) => {
+                    let text = format!(
+                        "`{log}` is rotated and the broker not told, so it goes on writing to the old file (add `postrotate`, \
+                         `systemctl reload mosquitto`, `endscript`)"
+                    );
+                    self.warning("logrotate", &Place::whole(&file), text);
+                }
+            }
+        }
     }
 }
 
