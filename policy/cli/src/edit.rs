@@ -169,7 +169,32 @@ pub(crate) struct Editor {
     /// Who owns a file that is made.
     broker: Option<(u32, u32)>,
     changes: Vec<Change>,
+    /// What the policy has to say afterwards, or the edit went wrong.
+    meant: Vec<(String, State)>,
     _lock: Lock,
+}
+
+/// What an edit makes of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Listed,
+    Gone,
+    Disabled,
+    Enabled,
+    Passwords(usize),
+}
+
+impl State {
+    fn holds(self, name: &str, policy: &Policy) -> bool {
+        let account = policy.account(name);
+        match self {
+            Self::Gone => account.is_none(),
+            Self::Listed => account.is_some(),
+            Self::Disabled => account.is_some_and(|account| account.disabled),
+            Self::Enabled => account.is_some_and(|account| !account.disabled),
+            Self::Passwords(count) => account.is_some_and(|account| account.passwords.len() == count),
+        }
+    }
 }
 
 impl Editor {
@@ -180,7 +205,7 @@ impl Editor {
         }
         let lock = Lock::of(folder_of(main))?;
         let files = Files::read(main, &trust)?;
-        Ok(Self { files, trust, broker, changes: Vec::new(), _lock: lock })
+        Ok(Self { files, trust, broker, changes: Vec::new(), meant: Vec::new(), _lock: lock })
     }
 
     /// Fails where the user is not listed.
@@ -224,6 +249,7 @@ impl Editor {
         };
         let Some(source) = self.files.files.get_mut(at) else { return Ok(()) };
         source.text.add(users);
+        self.meant.extend(users.iter().map(|user| (user.name.clone(), State::Listed)));
         let what = match users {
             [user] => format!("user `{}` added", Escaped(user.name.as_bytes())),
             _ => format!("{} users added", users.len()),
@@ -235,6 +261,7 @@ impl Editor {
     /// Takes a user out of every file.
     pub(crate) fn remove(&mut self, name: &str) -> Result<(), Error> {
         self.expect(name)?;
+        self.meant.push((name.to_owned(), State::Gone));
         for at in 0..self.files.files.len() {
             let Some(source) = self.files.files.get_mut(at) else { continue };
             let is_definition = source.text.defines(name);
@@ -249,6 +276,7 @@ impl Editor {
     /// Shuts a user out; whatever else the policy says, nothing lets it in (S2).
     pub(crate) fn disable(&mut self, name: &str) -> Result<(), Error> {
         self.expect(name)?;
+        self.meant.push((name.to_owned(), State::Disabled));
         let at = self.place_with(name, "disabled").unwrap_or_else(|| self.definition(name));
         let Some(source) = self.files.files.get_mut(at) else { return Ok(()) };
         let before = source.text.as_str().to_owned();
@@ -262,6 +290,7 @@ impl Editor {
     /// Lets a user in again.
     pub(crate) fn enable(&mut self, name: &str) -> Result<(), Error> {
         self.expect(name)?;
+        self.meant.push((name.to_owned(), State::Enabled));
         for at in 0..self.files.files.len() {
             if self.files.files.get_mut(at).is_some_and(|source| source.text.unset(name, "disabled")) {
                 self.changed(at, format!("user `{}` enabled", Escaped(name.as_bytes())));
@@ -279,6 +308,7 @@ impl Editor {
     /// Gives a user these password strings, the current one first, in the place of those that it has.
     pub(crate) fn set_passwords(&mut self, name: &str, passwords: &[String], what: &str) -> Result<(), Error> {
         self.expect(name)?;
+        self.meant.push((name.to_owned(), State::Passwords(passwords.len())));
         let at = match self.place_with(name, "password") {
             Some(at) => at,
             None => self.place_for_password(name)?,
@@ -320,6 +350,13 @@ impl Editor {
             .collect();
         let Loaded { policy, warnings } =
             load_with(&self.files.main, &self.trust, &replacing).map_err(Error::Refused)?;
+        if let Some((name, _)) = self.meant.iter().find(|(name, state)| !state.holds(name, &policy)) {
+            return Err(Error::Failed(format!(
+                "the edit of user `{}` did not come out as it is meant; nothing was changed (edit {} by hand)",
+                Escaped(name.as_bytes()),
+                self.files.places_of(name).join(" and ")
+            )));
+        }
         for (source, _) in &staged {
             let now = fs::symlink_metadata(&source.target).ok().map(|metadata| Stamp::of(&metadata));
             if now != source.stamp {
