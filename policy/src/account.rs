@@ -1,9 +1,11 @@
 //! What a policy says of its users, for the tools of people.
 
 use crate::binding::Pattern;
-use crate::credential::Credential;
-use crate::policy::{Holder, Policy, User};
-use crate::template::is_usable;
+use crate::credential::Shape;
+use crate::decision::Client;
+use crate::policy::{Holder, Policy};
+use crate::template::{Names, is_usable};
+use crate::users::User;
 
 /// A listed user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,44 +26,47 @@ impl Policy {
     /// The listed user of this name.
     #[must_use]
     pub fn account(&self, name: &str) -> Option<Account<'_>> {
-        self.users.get_key_value(name.as_bytes()).and_then(|(name, user)| self.account_of(name, user))
+        self.account_of(self.users.get(name.as_bytes())?)
     }
 
     /// All listed users, in the order of their names.
     #[must_use]
     pub fn accounts(&self) -> Vec<Account<'_>> {
-        let mut accounts: Vec<_> = self.users.iter().filter_map(|(name, user)| self.account_of(name, user)).collect();
+        let mut accounts: Vec<_> = self.users.iter().filter_map(|user| self.account_of(user)).collect();
         accounts.sort_unstable_by(|a, b| a.name.cmp(b.name));
         accounts
     }
 
-    /// The client ids that a listed user may have, as the policy would write them with its name in the place of `%u`.
+    /// The client ids that a listed user may have, as the policy would write them with what is the user's own in the place
+    /// of `%u` and the like.
     #[must_use]
     pub fn client_ids(&self, name: &str) -> Vec<String> {
         let Some(user) = self.users.get(name.as_bytes()) else { return Vec::new() };
-        let named: Vec<_> = self.each(&user.sets).filter_map(|set| set.client_ids.as_deref()).collect();
+        let named: Vec<_> = self.each(user.sets()).filter_map(|set| set.client_ids.as_deref()).collect();
         if named.is_empty() {
             let own = is_usable(name.as_bytes()).then(|| vec![name.to_owned(), format!("{name}-*")]);
             return own.unwrap_or_default();
         }
+        let client = Client { user: Some(name.as_bytes()), id: b"" };
+        let names = Names::new(client.user, client.id, self.attributes_of(&client));
         let text = |pattern: &Pattern| match pattern {
             Pattern::Any => Some("*".to_owned()),
             Pattern::Text { .. } => {
-                pattern.text_for(name).map(|(text, open)| if open { format!("{text}*") } else { text })
+                pattern.text_for(&names).map(|(text, open)| if open { format!("{text}*") } else { text })
             }
         };
         named.into_iter().flatten().filter_map(text).collect()
     }
 
-    fn account_of<'p>(&'p self, name: &'p [u8], user: &'p User) -> Option<Account<'p>> {
+    fn account_of<'p>(&'p self, user: User<'p>) -> Option<Account<'p>> {
         let mut account = Account {
-            name: std::str::from_utf8(name).ok()?,
+            name: std::str::from_utf8(user.name()).ok()?,
             roles: Vec::new(),
             own_rules: false,
-            passwords: user.credentials.iter().map(Credential::kind).collect(),
-            disabled: user.disabled,
+            passwords: user.shapes().map(Shape::kind).collect(),
+            disabled: user.is_disabled(),
         };
-        for set in self.each(&user.sets) {
+        for set in self.each(user.sets()) {
             match &set.holder {
                 Holder::Role(role) => account.roles.push(role),
                 Holder::User(_) | Holder::Anonymous => account.own_rules = true,

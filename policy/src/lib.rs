@@ -7,16 +7,24 @@
 //! load ── document ── compile ──> Policy ── authorize / login ──> Decision ── reason ──> text
 //!  files   TOML        checks       │
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
+//!                                   ├─ memo        what was allowed before
 //!                                   ├─ binding     client ids
+//!                                   ├─ users       who is listed, packed
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
-//!                                   └─ scenario    the policy's own tests
+//!                                   ├─ scenario    the policy's own tests
+//!                                   ├─ bearing     the other rules that bear on a request (plain)
+//!                                   ├─ nearest     what a refused request lacks (plain)
+//!                                   └─ who         who may do something
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod account;
+mod bearing;
 mod binding;
+mod bytes;
+mod census;
 mod compile;
 mod credential;
 mod decision;
@@ -27,25 +35,34 @@ mod limits;
 mod load;
 mod login;
 mod matcher;
+mod memo;
+mod nearest;
+mod plain;
 mod policy;
 mod problem;
 mod reason;
 mod scenario;
 mod template;
 mod topic;
+mod users;
+mod who;
 
 pub use crate::account::Account;
+pub use crate::bearing::{Bearing, RuleView};
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
-pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
+pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::limits::Limits;
 pub use crate::load::{
     Failure, Loaded, Replacement, Trust, included, includes, load, load_with, parse, test, user_id, user_ids,
 };
 pub use crate::login::Verdict;
+pub use crate::memo::Memo;
+pub use crate::nearest::{Change, Difference, Miss};
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
-pub use crate::topic::is_topic_name;
+pub use crate::topic::{is_subscription, is_topic_name};
+pub use crate::who::{Able, Ids, Who};

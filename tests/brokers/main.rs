@@ -8,6 +8,7 @@ mod support;
 mod connect;
 mod deliver;
 mod deployment;
+mod examples;
 mod hostile;
 mod identity;
 mod listeners;
@@ -96,6 +97,7 @@ const MODULES: &[&[Test]] = &[
     connect::TESTS,
     deliver::TESTS,
     deployment::TESTS,
+    examples::TESTS,
     hostile::TESTS,
     identity::TESTS,
     listeners::TESTS,

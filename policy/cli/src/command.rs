@@ -8,3 +8,4 @@ pub(crate) mod schema;
 pub(crate) mod test;
 pub(crate) mod token;
 pub(crate) mod user;
+pub(crate) mod who_can;

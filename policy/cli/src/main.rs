@@ -5,6 +5,7 @@
 mod command;
 mod edit;
 mod exit;
+mod json;
 #[cfg(feature = "pages")]
 mod pages;
 mod progress;
@@ -16,7 +17,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, doctor, explain, hash, schema, test, token, user};
+use crate::command::{check, doctor, explain, hash, schema, test, token, user, who_can};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -37,10 +38,11 @@ Examples:
   mqtt-acl user add dev00004 --token      a device, and its secret
   mqtt-acl doctor                         the broker's whole installation
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
+  mqtt-acl who-can publish dt/demo/1/dev00001/senml
 
 Exit status:
-  0  fine; for `explain`: allowed
-  1  problems, a failed test; for `explain`: refused
+  0  fine; for `explain`: allowed; for `who-can`: somebody
+  1  problems, a failed test; for `explain`: refused; for `who-can`: nobody
   2  wrong usage
 
 `mqtt-acl COMMAND --help` explains a command."
@@ -60,6 +62,7 @@ enum Command {
     User(user::User),
     Doctor(doctor::Doctor),
     Schema(schema::Schema),
+    WhoCan(who_can::WhoCan),
 }
 
 impl Command {
@@ -73,6 +76,7 @@ impl Command {
             Self::User(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Schema(command) => command.run(out),
+            Self::WhoCan(command) => command.run(out),
         }
     }
 }

@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::exit::{Error, Exit, Outcome};
+use crate::json;
 use crate::text::{count, say};
 
 use conf::Conf;
@@ -73,9 +74,9 @@ impl Doctor {
         let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
         if self.json {
             let version = broker.as_ref().and_then(|broker| broker.version);
-            say(
+            json::write(
                 out,
-                json!({
+                &json!({
                     "ok": errors == 0,
                     "conf": self.conf.to_string_lossy(),
                     "broker": broker.as_ref().map(|broker| broker.path.to_string_lossy()),

@@ -66,7 +66,11 @@ fn schema() -> Value {
                     "password",
                     described("A string made by `mqtt-acl hash` or `mqtt-acl token`, or a list, the current one first", one_or_more()),
                 ),
-                ("disabled", described("Admitted nowhere, whatever another file says", flag())),
+                (
+                        "attributes",
+                        described("What `%{NAME}` stands for", json!({ "type": "object", "additionalProperties": text() })),
+                    ),
+                    ("disabled", described("Admitted nowhere, whatever another file says", flag())),
             ])),
             "deny": table(json!({
                 "publish": described("Topics that it may not publish to, whoever grants them", texts()),

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::command::user::{Target, name, told};
 use crate::edit::Secrets;
 use crate::exit::{Error, Exit, Outcome};
+use crate::json;
 use crate::text::{complain, say};
 
 /// Make a secret for a device, and give it to a user of the policy
@@ -78,7 +79,7 @@ impl Token {
     fn print(&self, out: &mut impl Write) -> Outcome {
         let token = mqtt_acl_policy::Token::new().map_err(Error::Secret)?;
         if self.target.json {
-            say(out, json!({ "token": token.secret.as_str(), "password": token.string }))?;
+            json::write(out, &json!({ "token": token.secret.as_str(), "password": token.string }))?;
             return Ok(Exit::Fine);
         }
         say(out, token.secret.as_str())?;

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use crate::edit::{Editor, Saved};
 use crate::exit::{Error, Outcome};
+use crate::json;
 use crate::source::{Owners, USUAL_FILE};
-use crate::text::{complain, say};
+use crate::text::complain;
 
 /// Add, remove and change users of a policy, and list them
 ///
@@ -104,7 +105,7 @@ impl Target {
             if let (Some(result), Value::Object(more)) = (result.as_object_mut(), more) {
                 result.extend(more);
             }
-            return Ok(say(out, result)?);
+            return Ok(json::write(out, &result)?);
         }
         for change in &saved.changes {
             complain(format_args!("{}: {}", change.file.display(), change.what));

@@ -20,3 +20,5 @@ mod test;
 mod token;
 #[cfg(test)]
 mod user;
+#[cfg(test)]
+mod who_can;

@@ -25,6 +25,7 @@ fn version_and_help_are_results() {
         "user show --help",
         "doctor --help",
         "schema --help",
+        "who-can --help",
     ] {
         let ran = folder.run(words);
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{words}");
@@ -60,6 +61,15 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         ("explain policy.toml connect --anonymous --user dev1", "cannot be used with"),
         ("explain policy.toml --user dev1 publish", "<TOPIC>"),
         ("explain policy.toml --user dev1 connect x", "`connect` takes no topic (leave out `x`)"),
+        ("who-can", "<ACTION> <TOPIC>"),
+        ("who-can publish", "<TOPIC>"),
+        ("who-can eat x", "[possible values: publish, subscribe, receive]"),
+        (
+            "who-can publish a/+ policy.toml",
+            "`a/+` is not a topic name (write one topic, without wildcards, or ask what",
+        ),
+        ("who-can subscribe a/#/b policy.toml", "`a/#/b` is not a topic filter (write wildcards as whole levels"),
+        ("who-can subscribe $share/a policy.toml", "`$share/a` is not a topic filter"),
     ] {
         let ran = folder.run(words);
         assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{words}: {ran:?}");
@@ -96,6 +106,11 @@ fn arguments_do_not_reach_the_terminals_controls() {
         vec!["explain", "policy.toml", "--user", "dev1", "subscribe", evil],
         vec!["explain", "policy.toml", "--user", "dev1", "connect", evil],
         vec!["explain", "policy.toml", "--user", "dev1", evil],
+        vec!["explain", "policy.toml", "--user", evil, "publish", evil, "--json"],
+        vec!["who-can", "publish", evil, "policy.toml"],
+        vec!["who-can", "publish", evil, "policy.toml", "--json"],
+        vec!["who-can", evil, "x", "policy.toml"],
+        vec!["who-can", "publish", "x", evil],
     ] {
         let ran = folder.run_with(&arguments);
         ran.is_tame();
@@ -106,7 +121,13 @@ fn arguments_do_not_reach_the_terminals_controls() {
 #[test]
 fn a_reader_that_leaves_is_no_panic() {
     let folder = Folder::with(good());
-    for words in ["check policy.toml", "test policy.toml", "explain policy.toml --user dev1 connect", "--help"] {
+    for words in [
+        "check policy.toml",
+        "test policy.toml",
+        "explain policy.toml --user dev1 connect",
+        "who-can publish dt/dev1/x policy.toml",
+        "--help",
+    ] {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);
         let mut command = folder.command(words.split_whitespace());

@@ -135,6 +135,7 @@ auto_id = false
 [users.u]
 roles = ["r"]
 password = "$token$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+attributes = { site = "bne" }
 disabled = true
 client_id = ["id2"]
 publish = ["a/#"]
@@ -213,6 +214,8 @@ fn is_about_meaning(text: &str) -> bool {
         "passwords are never written",
         "is not defined",
         "is not an address or a network",
+        "is not the name of an attribute",
+        "cannot stand for a level of a topic",
         "cannot include others",
         "an empty `client_id`",
         "needs a `username`",

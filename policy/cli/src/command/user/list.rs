@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Target;
 use crate::edit::Files;
 use crate::exit::{Error, Exit, Outcome};
+use crate::json;
 use crate::text::say;
 
 /// List the users of a policy
@@ -60,7 +61,7 @@ impl List {
         if self.target.json {
             let users: Vec<_> =
                 policy.accounts().iter().map(|account| described(account, &places_in(&places, account))).collect();
-            say(out, json!({ "users": users }))?;
+            json::write(out, &json!({ "users": users }))?;
             return Ok(Exit::Fine);
         }
         for account in policy.accounts() {
@@ -90,7 +91,7 @@ impl Show {
             if let Some(shown) = shown.as_object_mut() {
                 shown.insert("client_ids".into(), ids.into());
             }
-            say(out, shown)?;
+            json::write(out, &shown)?;
             return Ok(Exit::Fine);
         }
         let ids: Vec<_> = ids.iter().map(|id| format!("`{}`", Escaped(id.as_bytes()))).collect();
