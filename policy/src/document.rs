@@ -229,7 +229,8 @@ impl Reader<'_> {
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "password" => user.passwords = self.one_or_more(value, "password"),
-                "disabled" => user.disabled = self.flag(value, "disabled"),
+                // What is not a flag was meant to be one, and no doubt favours the user.
+                "disabled" => user.disabled = self.flag(value, "disabled") || value.get_ref().as_bool().is_none(),
                 "roles" => {
                     user.roles = self.texts(value, "roles").unwrap_or_default();
                     user.only_secrets = false;

@@ -11,6 +11,9 @@
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
 //!                                   └─ scenario    the policy's own tests
+//!
+//! sources    what a load looked at, to tell when it changes
+//! last_good  a policy that was in force, kept for a start with a broken one (recover: what that one still says)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -22,6 +25,7 @@ mod decision;
 mod document;
 mod fingerprint;
 mod hidden;
+mod last_good;
 mod limits;
 mod load;
 mod login;
@@ -29,7 +33,9 @@ mod matcher;
 mod policy;
 mod problem;
 mod reason;
+mod recover;
 mod scenario;
+mod sources;
 mod template;
 mod topic;
 
@@ -37,11 +43,13 @@ pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
+pub use crate::last_good::{LastGood, Unkept};
 pub use crate::limits::Limits;
-pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
+pub use crate::load::{Failure, Loaded, Trust, load, load_with_sources, parse, test, user_id};
 pub use crate::login::Verdict;
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
+pub use crate::sources::{Glance, Hash, Sources};
 pub use crate::topic::is_topic_name;

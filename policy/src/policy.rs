@@ -171,6 +171,12 @@ impl Policy {
         self.anonymous.take().is_some()
     }
 
+    /// Disables users; how many were not already.
+    pub(crate) fn disable(&mut self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+        let users = self.users.iter_mut().filter(|(name, user)| !user.disabled && is_meant(name));
+        users.map(|(_, user)| user.disabled = true).count()
+    }
+
     /// How the checking of passwords is rationed.
     #[must_use]
     pub fn limits(&self) -> &Limits {
