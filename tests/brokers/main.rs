@@ -10,7 +10,9 @@ mod deliver;
 mod deployment;
 mod hostile;
 mod identity;
+mod last_good;
 mod listeners;
+mod live;
 mod log;
 mod logins;
 mod publish;
@@ -98,7 +100,9 @@ const MODULES: &[&[Test]] = &[
     deployment::TESTS,
     hostile::TESTS,
     identity::TESTS,
+    last_good::TESTS,
     listeners::TESTS,
+    live::TESTS,
     log::TESTS,
     logins::TESTS,
     publish::TESTS,

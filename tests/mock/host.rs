@@ -235,7 +235,14 @@ impl Host {
         self.loaded.push(plugin);
     }
 
+    /// With the last good policy kept beside the policy, and without watching, unless the options say otherwise.
     pub(crate) fn init(&mut self, options: &[(&str, &Path)]) -> Answer {
+        let mut options = options.to_vec();
+        let given = |key| options.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let state_dir = given("policy_file").and_then(Path::parent).unwrap_or(Path::new("/nonexistent")).join("state");
+        let defaults = [("state_dir", state_dir.as_path()), ("watch", Path::new("false"))];
+        let missing: Vec<_> = defaults.into_iter().filter(|(key, _)| given(key).is_none()).collect();
+        options.extend(missing);
         let options: String = options
             .iter()
             .map(|(key, value)| {
