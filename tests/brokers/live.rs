@@ -194,25 +194,38 @@ fn a_half_written_policy_is_waited_out(install: &Install) {
     });
 }
 
-/// What `$SYS` says of a topic. Retained ones come at once, later ones when they change.
-pub(crate) fn wait_told(operator: &mut Client, topic: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        for message in operator.received() {
-            let value = String::from_utf8_lossy(&message.payload).into_owned();
-            if message.topic == format!("$SYS/broker/mqtt-acl/{topic}") && wanted(&value) {
-                return value;
-            }
-        }
-    }
-    panic!("$SYS does not tell {topic}")
+/// Somebody who is subscribed to the state, and what `$SYS` says of each topic.
+pub(crate) struct Operator {
+    pub(crate) client: Client,
+    pub(crate) told: BTreeMap<String, String>,
 }
 
-/// An operator who is subscribed to the state.
-pub(crate) fn operator(broker: &Broker) -> Client {
-    let mut operator = broker.client(V5, "operator", "operator");
-    assert_eq!(operator.subscribe("$SYS/broker/mqtt-acl/#"), Ok(1));
-    operator
+pub(crate) fn operator(broker: &Broker) -> Operator {
+    let mut client = broker.client(V5, "operator", "operator");
+    assert_eq!(client.subscribe("$SYS/broker/mqtt-acl/#"), Ok(1));
+    Operator { client, told: BTreeMap::new() }
+}
+
+impl Operator {
+    pub(crate) fn listen(&mut self) {
+        for message in self.client.received() {
+            let topic = message.topic.strip_prefix("$SYS/broker/mqtt-acl/").expect("only these are asked for");
+            self.told.insert(topic.to_owned(), String::from_utf8(message.payload).expect("a text"));
+        }
+    }
+
+    /// Waits until a topic is as wanted.
+    pub(crate) fn wait(&mut self, topic: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.listen();
+            match self.told.get(topic) {
+                Some(value) if wanted(value) => return value.clone(),
+                other => assert!(Instant::now() < deadline, "$SYS tells of {topic}: {other:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// The metrics, each with its labels, once they are as wanted.
@@ -238,8 +251,8 @@ fn a_broken_edit_changes_nothing_until_it_is_mended(install: &Install) {
     let good = policy(&["alice"]);
     install.with(&live(&good), |broker| {
         let mut operator = operator(broker);
-        wait_told(&mut operator, "policy/error", |error| error == "none");
-        let hash = wait_told(&mut operator, "policy/sha256", |hash| hash.len() == 64);
+        operator.wait("policy/error", |error| error == "none");
+        let hash = operator.wait("policy/sha256", |hash| hash.len() == 64);
         for (text, code) in [
             (format!("{good}[users.bob\n"), "invalid"),
             (format!("{good}publsh = [\"x\"]\n"), "invalid"),
@@ -251,23 +264,23 @@ fn a_broken_edit_changes_nothing_until_it_is_mended(install: &Install) {
             if code == "invalid" {
                 assert!(broker.log_from(start).contains("policy.toml:"), "{}", broker.log_from(start));
             }
-            wait_told(&mut operator, "policy/error", |error| error == code);
+            operator.wait("policy/error", |error| error == code);
             metrics(broker, |metrics| metrics.get(&format!("mqtt_acl_policy_error{{code=\"{code}\"}}")) == Some(&1.0));
             assert!(is_admitted(broker, "alice") && !is_admitted(broker, "bob"));
             // To the very letter what is in force.
             edits(broker, || broker.write_policy(&good));
-            wait_told(&mut operator, "policy/error", |error| error == "none");
+            operator.wait("policy/error", |error| error == "none");
         }
         metrics(broker, |metrics| metrics.get("mqtt_acl_policy_error{code=\"none\"}") == Some(&0.0));
         assert!(metrics(broker, |_| true).keys().any(|name| name.contains(&hash)), "the same policy as before");
         let start = broker.log_len();
         fs::remove_file(broker.policy_file()).expect("removed");
         wait_not_loaded(broker, start);
-        wait_told(&mut operator, "policy/error", |error| error == "missing");
+        operator.wait("policy/error", |error| error == "missing");
         assert!(is_admitted(broker, "alice"));
         edits(broker, || broker.write_policy(&policy(&["alice", "bob"])));
-        wait_told(&mut operator, "policy/error", |error| error == "none");
-        wait_told(&mut operator, "policy/generation", |generation| generation == "2");
+        operator.wait("policy/error", |error| error == "none");
+        operator.wait("policy/generation", |generation| generation == "2");
     });
 }
 
@@ -328,14 +341,15 @@ fn the_state_is_told_to_operators_alone(install: &Install) {
             assert_eq!(alice.subscribe(filter), Ok(0x80), "{filter}");
         }
         let mut operator = operator(broker);
-        assert_eq!(wait_told(&mut operator, "version", |_| true), env!("CARGO_PKG_VERSION"));
+        assert_eq!(operator.wait("version", |_| true), env!("CARGO_PKG_VERSION"));
         drop(operator);
+        // Whoever comes later is told all of it at once.
         let mut operator = self::operator(broker);
-        let told: BTreeMap<_, _> = operator
-            .received()
+        let messages = operator.client.received();
+        assert!(messages.iter().all(|message| message.retain), "{messages:?}");
+        let told: BTreeMap<_, _> = messages
             .into_iter()
-            .inspect(|message| assert!(message.retain, "{message:?}"))
-            .map(|message| (message.topic, String::from_utf8_lossy(&message.payload).into_owned()))
+            .map(|message| (message.topic, String::from_utf8(message.payload).expect("a text")))
             .collect();
         let is = |topic: &str, value: &str| {
             assert_eq!(told.get(&format!("$SYS/broker/mqtt-acl/{topic}")).map(String::as_str), Some(value), "{told:?}");
@@ -357,10 +371,10 @@ fn the_state_is_told_to_operators_alone(install: &Install) {
         }
         broker.assert_refused(&Connect::new(V311, "alice").username("alice").password("wrong"));
         let number = |value: &str| value.parse::<u64>().expect("a number");
-        wait_told(&mut operator, "failures", |failures| number(failures) == 1);
-        wait_told(&mut operator, "refusals", |refusals| number(refusals) >= before + 3);
-        wait_told(&mut operator, "logins", |logins| number(logins) >= 3);
-        wait_told(&mut operator, "decisions", |decisions| number(decisions) >= before + 10);
+        operator.wait("failures", |failures| number(failures) == 1);
+        operator.wait("refusals", |refusals| number(refusals) >= before + 3);
+        operator.wait("logins", |logins| number(logins) >= 3);
+        operator.wait("decisions", |decisions| number(decisions) >= before + 10);
         assert_eq!(alice.topics(), [""; 0]);
     });
 }

@@ -454,13 +454,22 @@ impl Host {
 
     /// The status, as /proc words it, of each thread of the plugin.
     pub(crate) fn threads(&self) -> Vec<String> {
+        self.each_thread("status")
+    }
+
+    /// The same in one line of numbers.
+    pub(crate) fn stats(&self) -> Vec<String> {
+        self.each_thread("stat")
+    }
+
+    fn each_thread(&self, file: &str) -> Vec<String> {
         let main = self.child.id().to_string();
         fs::read_dir(format!("/proc/{main}/task"))
             .unwrap()
             .map(|task| task.unwrap())
             .filter(|task| *task.file_name() != *main)
             // One that cannot be read has just ended.
-            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+            .filter_map(|task| fs::read_to_string(task.path().join(file)).ok())
             .collect()
     }
 
