@@ -218,6 +218,7 @@ impl Broker {
     ///
     /// # Safety
     /// The client is valid for the lifetime that the caller gives the text.
+    #[inline]
     pub(crate) unsafe fn client_id<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
         // SAFETY: by this function's contract.
         let pointer = unsafe { (self.client_id)(client.as_ptr()) };
@@ -248,6 +249,7 @@ impl Broker {
     ///
     /// # Safety
     /// As [`Broker::client_id`].
+    #[inline]
     pub(crate) unsafe fn client_username<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
         // SAFETY: by this function's contract.
         let pointer = unsafe { (self.client_username)(client.as_ptr()) };

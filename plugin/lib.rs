@@ -16,6 +16,7 @@ mod boundary;
 mod broker;
 mod conf;
 mod event;
+mod in_force;
 mod journal;
 mod loader;
 mod logins;

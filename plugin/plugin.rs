@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
-use mqtt_acl_policy::{self as policy, Action, Escaped, HTTP_API, OneLine, Policy, Problem, Severity};
+use mqtt_acl_policy::{self as policy, Action, Escaped, HTTP_API, Memo, OneLine, Policy, Problem, Severity};
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Level};
 use crate::event::{Access, AclCheck, Client};
+use crate::in_force::InForce;
 use crate::journal::Journal;
 use crate::loader::{Failed, Loader, Outcome};
 use crate::logins::{self, Logins};
@@ -29,7 +29,9 @@ pub(crate) struct Plugin {
     broker: &'static Broker,
     journal: Journal,
     path: PathBuf,
-    policy: ArcSwap<Policy>,
+    policy: InForce,
+    /// What this policy allowed.
+    memo: Memo,
     loader: Loader,
     state: Arc<State>,
     logins: Logins,
@@ -97,7 +99,8 @@ impl Plugin {
             broker,
             journal,
             path,
-            policy: ArcSwap::new(policy),
+            policy: InForce::new(policy),
+            memo: Memo::default(),
             loader,
             state,
             logins,
@@ -110,39 +113,68 @@ impl Plugin {
         self.broker
     }
 
-    /// ACL_CHECK: everything else that a client does.
-    pub(crate) fn acl_check(&self, event: &AclCheck<'_>) -> Answer {
-        let Some(id) = event.client.id else { return Answer::ACL_DENIED };
-        inject_fault(&[id, event.topic]);
-        self.do_without_tick();
+    /// ACL_CHECK: everything else that a client does. Asked for every message and every delivery, most of which are like
+    /// one before.
+    #[inline]
+    pub(crate) fn acl_check(&self, event: AclCheck<'_>) -> Answer {
         let action = match event.access {
-            Access::Read if self.is_http_caller(&event.client) => Action::Api(event.topic),
             Access::Read => Action::Receive(event.topic),
+            Access::Write if !logins::pending().is_stranger(event.key()) => Action::Publish(event.topic),
+            _ => return self.decide(event),
+        };
+        let Some(id) = event.id else { return Answer::ACL_DENIED };
+        let client = policy::Client { user: event.username, id };
+        let knows = |policy: &Policy| self.memo.knows(policy, &client, action);
+        if self.tickless.ticks() && self.policy.peek(knows) == Some(true) {
+            self.state.counters.decided(true);
+            return Answer::SUCCESS;
+        }
+        self.decide(event)
+    }
+
+    #[inline(never)]
+    fn decide(&self, event: AclCheck<'_>) -> Answer {
+        let Some(id) = event.id else { return Answer::ACL_DENIED };
+        inject_fault(&[id, event.topic]);
+        let ticks = self.tickless.ticks();
+        if !ticks {
+            self.do_without_tick();
+        }
+        let action = match event.access {
+            Access::Read if id == HTTP_API.as_bytes() && self.is_http_caller(&event.client(self.broker)) => {
+                Action::Api(event.topic)
+            }
+            Access::Read => Action::Receive(event.topic),
+            Access::Write if logins::pending().is_stranger(event.key()) => return self.refuse_stranger(&event),
             Access::Write => Action::Publish(event.topic),
             Access::Subscribe => Action::Subscribe(event.topic),
             Access::Unsubscribe => Action::Unsubscribe,
         };
-        let client = policy::Client { user: event.client.username, id };
-        if event.access == Access::Write && logins::pending().is_stranger(event.key) {
-            let why = "the client is not logged in";
-            self.state.counters.decided(false);
-            self.journal.remark(|| format!("refused will: {why}; {}", Who(&event.client)));
-            return Answer::ACL_DENIED;
-        }
-        let policy = self.policy.load();
-        let decision = policy.authorize(&client, action);
-        let kept = self.tickless.is_kept(id) && event.access != Access::Unsubscribe;
-        let allowed = decision.is_allow() && !kept;
-        self.count(action, allowed);
-        if allowed {
-            return Answer::SUCCESS;
-        }
+        let client = policy::Client { user: event.username, id };
+        self.policy.with(|policy| {
+            let decision = policy.authorize(&client, action);
+            let kept = !ticks && event.access != Access::Unsubscribe && self.tickless.is_kept(id);
+            let allowed = decision.is_allow() && !kept;
+            self.count(action, allowed);
+            if !allowed {
+                return self.refuse(&event, kept, || policy.reason(&client, decision).to_string());
+            }
+            if ticks {
+                self.memo.note(policy, &client, action);
+            }
+            Answer::SUCCESS
+        })
+    }
+
+    #[cold]
+    fn refuse(&self, event: &AclCheck<'_>, kept: bool, reason: impl FnOnce() -> String) -> Answer {
         // A refused delivery is nobody's deed, and there is one for every message and subscriber.
         if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
             self.journal.remark(|| {
                 let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
-                let why = if kept { KEPT.to_owned() } else { policy.reason(&client, decision).to_string() };
-                format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&event.client), Escaped(event.topic))
+                let why = if kept { KEPT.to_owned() } else { reason() };
+                let client = event.client(self.broker);
+                format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&client), Escaped(event.topic))
             });
         }
         Answer::ACL_DENIED
@@ -155,6 +187,14 @@ impl Plugin {
         } else {
             self.state.counters.decided(allowed);
         }
+    }
+
+    #[cold]
+    fn refuse_stranger(&self, event: &AclCheck<'_>) -> Answer {
+        self.state.counters.decided(false);
+        let client = event.client(self.broker);
+        self.journal.remark(|| format!("refused will: the client is not logged in; {}", Who(&client)));
+        Answer::ACL_DENIED
     }
 
     /// RELOAD: somebody sent SIGHUP. The pass that follows is answered by the policy in force; the new one is read
@@ -203,10 +243,10 @@ impl Plugin {
         match &delivery.outcome {
             None => {}
             Some(Outcome::Policy { policy, problems, hash }) => {
-                let old = self.policy.swap(Arc::clone(policy));
+                let replaced = self.policy.swap(Arc::clone(policy));
                 self.state.in_force(policy, *hash);
                 announce(&self.journal, &self.path, policy, problems);
-                self.loader.free(old);
+                replaced.into_iter().for_each(|old| self.loader.free(old));
             }
             Some(Outcome::Unchanged) => {
                 self.state.mended();

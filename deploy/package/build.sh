@@ -57,12 +57,17 @@ compile() {
 
 # lay TRIPLE: what every package holds, in $stage.
 lay() {
-    local triple=$1 built=$out/built/$1 docs=usr/share/doc/mqtt-acl
+    local example triple=$1 built=$out/built/$1 docs=usr/share/doc/mqtt-acl
     compile "$triple" "$built"
     rm -rf "$stage"
     put 644 "$built/mqtt_acl.so" usr/lib/mqtt_acl.so
     put 755 "$built/mqtt-acl" usr/bin/mqtt-acl
     put 644 deploy/policy.toml "$docs/examples/policy.toml"
+    for example in policy/examples/*.toml; do
+        put 644 "$example" "$docs/examples/${example##*/}"
+    done
+    # The folder that they include, so that they can be checked where they lie.
+    put 644 policy/examples/users.d/README "$docs/examples/users.d/README"
     python3 "$parts/sbom.py" "$triple" "$version" "$built/tools" "$built"
     put 644 "$built/sbom.cdx.json" "$docs/sbom.cdx.json"
     compressed "$built/LICENSES" "$docs/LICENSES"

@@ -32,7 +32,7 @@ impl Plugin {
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
-        let policy = self.policy.load_full();
+        let policy = self.policy.share();
         let (decision, verdict) = match client.user {
             None => (policy.authorize(&client, purpose), None),
             Some(user) => {
@@ -118,7 +118,7 @@ impl Plugin {
     }
 
     fn finish_login(&self, mut job: Box<Job>, finding: Finding) {
-        let policy = self.policy.load_full();
+        let policy = self.policy.share();
         if !Arc::ptr_eq(&policy, &job.policy) {
             // Freeing the old one is not for this thread.
             self.loader.free(std::mem::replace(&mut job.policy, Arc::clone(&policy)));

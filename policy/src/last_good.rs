@@ -29,6 +29,7 @@ use crate::policy::Policy;
 use crate::problem::Problems;
 use crate::recover::Recovered;
 use crate::sources::{Hash, Sources, list_hash};
+use crate::users::Draft;
 
 const FIRST: &str = "mqtt-acl last good 1";
 
@@ -180,13 +181,12 @@ impl LastGood {
     pub fn restore(self) -> Result<(Policy, usize), Failure> {
         let recovered = Recovered::from(&self);
         let mut problems = Problems::default();
-        let documents: Vec<_> = self
-            .files
-            .iter()
-            .map(|file| (Arc::clone(&file.path), Document::read(&file.text, &file.path, &mut problems)))
-            .collect();
+        let mut users = Draft::default();
+        let mut read =
+            |file: &Kept| (Arc::clone(&file.path), Document::read(&file.text, &file.path, &mut users, &mut problems));
+        let documents: Vec<_> = self.files.iter().map(&mut read).collect();
         let main = self.files.first().map_or_else(|| Arc::from(Path::new("")), |file| Arc::clone(&file.path));
-        let mut policy = Compiled::new(&main, documents, problems)?.policy;
+        let mut policy = Compiled::new(&main, documents, users, problems)?.policy;
         if !recovered.anonymous {
             policy.drop_anonymous();
         }

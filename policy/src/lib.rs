@@ -7,10 +7,15 @@
 //! load ── document ── compile ──> Policy ── authorize / login ──> Decision ── reason ──> text
 //!  files   TOML        checks       │
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
+//!                                   ├─ memo        what was allowed before
 //!                                   ├─ binding     client ids
+//!                                   ├─ users       who is listed, packed
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
-//!                                   └─ scenario    the policy's own tests
+//!                                   ├─ scenario    the policy's own tests
+//!                                   ├─ bearing     the other rules that bear on a request (plain)
+//!                                   ├─ nearest     what a refused request lacks (plain)
+//!                                   └─ who         who may do something
 //!
 //! sources    what a load looked at, to tell when it changes
 //! last_good  a policy that was in force, kept for a start with a broken one (recover: what that one still says)
@@ -18,7 +23,10 @@
 
 #![forbid(unsafe_code)]
 
+mod bearing;
 mod binding;
+mod bytes;
+mod census;
 mod compile;
 mod credential;
 mod decision;
@@ -30,6 +38,9 @@ mod limits;
 mod load;
 mod login;
 mod matcher;
+mod memo;
+mod nearest;
+mod plain;
 mod policy;
 mod problem;
 mod reason;
@@ -38,18 +49,24 @@ mod scenario;
 mod sources;
 mod template;
 mod topic;
+mod users;
+mod who;
 
+pub use crate::bearing::{Bearing, RuleView};
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
-pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
+pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::last_good::{LastGood, Unkept};
 pub use crate::limits::Limits;
 pub use crate::load::{Failure, Loaded, Trust, load, load_with_sources, parse, test, user_id};
 pub use crate::login::Verdict;
+pub use crate::memo::Memo;
+pub use crate::nearest::{Change, Difference, Miss};
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
 pub use crate::sources::{Glance, Hash, Sources};
-pub use crate::topic::is_topic_name;
+pub use crate::topic::{is_subscription, is_topic_name};
+pub use crate::who::{Able, Ids, Who};

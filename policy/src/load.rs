@@ -18,6 +18,7 @@ use crate::policy::Policy;
 use crate::problem::{Escaped, OneLine, Place, Problem, Problems};
 use crate::scenario::Outcome;
 use crate::sources::Sources;
+use crate::users::Draft;
 
 /// A policy that may be put in force, and what somebody should look at all the same.
 #[derive(Debug)]
@@ -200,11 +201,12 @@ fn read(path: &Path, trust: &Trust) -> (Result<Compiled, Failure>, Sources) {
 pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
     let file: Arc<Path> = Arc::from(Path::new(name));
     let mut problems = Problems::default();
-    let document = Document::read(text, &file, &mut problems);
+    let mut users = Draft::default();
+    let document = Document::read(text, &file, &mut users, &mut problems);
     if let Some(include) = document.include.first() {
         problems.error(include.place.clone(), "a policy that is not a file cannot include others");
     }
-    Compiled::new(&file, vec![(Arc::clone(&file), document)], problems).and_then(Compiled::keeping_its_promises)
+    Compiled::new(&file, vec![(Arc::clone(&file), document)], users, problems).and_then(Compiled::keeping_its_promises)
 }
 
 /// A policy without errors whose tests were not run yet, and its warnings.
@@ -217,12 +219,13 @@ impl Compiled {
     pub(crate) fn new(
         main: &Arc<Path>,
         documents: Vec<(Arc<Path>, Document)>,
+        users: Draft,
         mut problems: Problems,
     ) -> Result<Self, Failure> {
         if !problems.has_errors() && documents.first().is_some_and(|(_, document)| document.is_empty) {
             return Err(Failure::Empty(main.to_path_buf()));
         }
-        let policy = compile(main, documents, &mut problems);
+        let policy = compile(main, documents, users, &mut problems);
         if problems.has_errors() {
             Err(Failure::Invalid(problems.into_sorted()))
         } else {
@@ -245,6 +248,7 @@ struct Loader<'t> {
     trust: &'t Trust,
     problems: Problems,
     documents: Vec<(Arc<Path>, Document)>,
+    users: Draft,
     seen: HashSet<(u64, u64)>,
     folders: HashSet<PathBuf>,
     read: Vec<(Arc<Path>, Stamp)>,
@@ -280,6 +284,7 @@ impl<'t> Loader<'t> {
             trust,
             problems: Problems::default(),
             documents: Vec::new(),
+            users: Draft::default(),
             seen: HashSet::new(),
             folders: HashSet::new(),
             read: Vec::new(),
@@ -296,7 +301,8 @@ impl<'t> Loader<'t> {
             }
             self.problems.error(Place::whole(&main), format!("cannot be read: {error}"));
         }
-        Compiled::new(&main, std::mem::take(&mut self.documents), std::mem::take(&mut self.problems))
+        let Self { documents, users, problems, .. } = self;
+        Compiled::new(&main, std::mem::take(documents), std::mem::take(users), std::mem::take(problems))
     }
 
     /// The first file that is no longer what was read.
@@ -333,10 +339,10 @@ impl<'t> Loader<'t> {
         }
         self.trusts(path, &resolved, &metadata);
         let document = match self.text(path, &mut file)? {
-            Some(text) => Document::read(&text, path, &mut self.problems),
+            Some(text) => Document::read(&text, path, &mut self.users, &mut self.problems),
             None => Document::broken(),
         };
-        if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| !user.passwords.is_empty()) {
+        if metadata.mode() & 0o004 != 0 && document.has_passwords {
             self.problems
                 .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
         }

@@ -17,6 +17,7 @@ use crate::document::Document;
 use crate::last_good::LastGood;
 use crate::load::{LARGEST, expand};
 use crate::problem::Problems;
+use crate::users::Draft;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -127,28 +128,31 @@ fn is_readable(folder: &Path) -> bool {
 impl Says {
     fn of(text: &str) -> Self {
         let mut says = Self::default();
-        let document = Self::parse(text);
-        if document.is_broken {
+        if says.note(text).is_none() {
             says.sift(text);
-        } else {
-            says.note(document);
         }
         says
     }
 
-    fn parse(text: &str) -> Document {
-        Document::read(text, &Arc::from(Path::new("")), &mut Problems::default())
-    }
-
-    fn note(&mut self, document: Document) {
-        for (name, user) in document.users {
-            if user.disabled {
-                self.disabled.insert(name.value.clone());
-            }
-            self.listed.insert(name.value);
+    /// Notes what a text says, and tells whom it lists; nothing where it is not TOML.
+    fn note(&mut self, text: &str) -> Option<Vec<String>> {
+        let mut users = Draft::default();
+        let document = Document::read(text, &Arc::from(Path::new("")), &mut users, &mut Problems::default());
+        if document.is_broken {
+            return None;
         }
         self.anonymous |= document.anonymous.is_some();
         self.include.extend(document.include.into_iter().map(|pattern| pattern.value));
+        let mut names = Vec::new();
+        for number in users.numbers() {
+            let name = users.name(number).map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+            if users.is_disabled(number) {
+                self.disabled.insert(name.clone());
+            }
+            self.listed.insert(name.clone());
+            names.push(name);
+        }
+        Some(names)
     }
 
     /// Reads a text that is not TOML table by table, and those of its tables that are not line by line.
@@ -169,18 +173,14 @@ impl Says {
     }
 
     fn sift_table(&mut self, table: &str, is_first: bool) {
-        let document = Self::parse(table);
-        if !document.is_broken {
-            self.note(document);
+        if self.note(table).is_some() {
             return;
         }
         self.is_unsure |= is_first;
         let mut lines = table.lines();
         // Before the first header there is none.
         let header = if is_first { "" } else { lines.next().unwrap_or_default() };
-        let headed = Self::parse(header);
-        let owners: Vec<_> = headed.users.iter().map(|(name, _)| name.value.clone()).collect();
-        self.note(headed);
+        let owners = self.note(header).unwrap_or_default();
         for line in lines {
             let value = line.split_once('=').filter(|(key, _)| key.trim().trim_matches(['"', '\'']) == "disabled");
             match value {
@@ -188,7 +188,9 @@ impl Says {
                     self.disabled.extend(owners.iter().cloned());
                 }
                 // `bob = { disabled = true }` below `[users]`, `users.bob.disabled = true` above all headers.
-                None if owners.is_empty() => self.note(Self::parse(&format!("{header}\n{line}"))),
+                None if owners.is_empty() => {
+                    self.note(&format!("{header}\n{line}"));
+                }
                 _ => {}
             }
         }

@@ -71,10 +71,7 @@ impl<'a> Stage<'a> {
     }
 
     fn setup(&self, peer: Peer) -> Setup {
-        // A log as a broker keeps it in production, but for the three lines on every connection.
-        let common = "log_type none\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n\
-                      connection_messages false\nset_tcp_nodelay true\nlistener {port} 127.0.0.1\n";
-        let with = |lines: &str| Setup::conf(&format!("{common}{lines}"));
+        let with = |lines: &str| Setup::conf(&format!("{COMMON}listener {{port}} 127.0.0.1\n{lines}"));
         let everybody = || self.users.all();
         match peer {
             Peer::None => with("allow_anonymous true\n"),
@@ -99,6 +96,10 @@ impl<'a> Stage<'a> {
         }
     }
 }
+
+/// A log as a broker keeps it in production, but for the three lines on every connection.
+pub(crate) const COMMON: &str = "log_type none\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n\
+                                 connection_messages false\nset_tcp_nodelay true\n";
 
 /// A client of this user that says what it has to.
 pub(crate) fn connect(user: &User, client_id: &str) -> Connect {
@@ -136,21 +137,24 @@ fn dynamic_security(passwords: &str) -> String {
 }
 
 /// The trivial plugin, compiled once.
-fn trivial() -> &'static Path {
+pub(crate) fn trivial() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(compile_trivial)
+    LIBRARY.get_or_init(|| compile("trivial", &[]).expect("the trivial plugin needs a C compiler and mosquitto-dev"))
 }
 
-fn compile_trivial() -> PathBuf {
-    let library = folder().join("trivial.so");
+/// A library of ours in C, where it compiles.
+pub(crate) fn compile(name: &str, include: &[PathBuf]) -> Option<PathBuf> {
+    let library = folder().join(format!("{name}.so"));
     let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let mut compiler = cc::Build::new();
     compiler.target(&host).host(&host).opt_level(2).cargo_metadata(false);
     let mut command = compiler.get_compiler().to_command();
     command.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&library);
-    let status = command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/trivial.c")).status();
-    assert!(status.is_ok_and(|status| status.success()), "the trivial plugin needs a C compiler and mosquitto-dev");
-    library
+    for folder in include {
+        command.arg("-isystem").arg(folder);
+    }
+    command.arg(format!("{}/tests/bench/{name}.c", env!("CARGO_MANIFEST_DIR")));
+    command.status().is_ok_and(|status| status.success()).then_some(library)
 }
 
 /// Where the benchmark keeps what it makes.

@@ -8,6 +8,7 @@ mod support;
 mod connect;
 mod deliver;
 mod deployment;
+mod examples;
 mod hostile;
 mod identity;
 mod last_good;
@@ -98,6 +99,7 @@ const MODULES: &[&[Test]] = &[
     connect::TESTS,
     deliver::TESTS,
     deployment::TESTS,
+    examples::TESTS,
     hostile::TESTS,
     identity::TESTS,
     last_good::TESTS,

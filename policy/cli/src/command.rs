@@ -5,3 +5,4 @@ pub(crate) mod explain;
 pub(crate) mod hash;
 pub(crate) mod test;
 pub(crate) mod token;
+pub(crate) mod who_can;

@@ -4,6 +4,7 @@
 
 mod command;
 mod exit;
+mod json;
 #[cfg(feature = "pages")]
 mod pages;
 mod secret;
@@ -14,7 +15,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test, token};
+use crate::command::{check, explain, hash, test, token, who_can};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -33,10 +34,11 @@ Examples:
   mqtt-acl hash                           a password string for the policy
   mqtt-acl token                          a secret for a device, and its string for the policy
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
+  mqtt-acl who-can publish dt/demo/1/dev00001/senml
 
 Exit status:
-  0  fine; for `explain`: allowed
-  1  problems, a failed test; for `explain`: refused
+  0  fine; for `explain`: allowed; for `who-can`: somebody
+  1  problems, a failed test; for `explain`: refused; for `who-can`: nobody
   2  wrong usage
 
 `mqtt-acl COMMAND --help` explains a command."
@@ -53,6 +55,7 @@ enum Command {
     Hash(hash::Hash),
     Token(token::Token),
     Explain(explain::Explain),
+    WhoCan(who_can::WhoCan),
 }
 
 impl Command {
@@ -63,6 +66,7 @@ impl Command {
             Self::Hash(command) => command.run(out),
             Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
+            Self::WhoCan(command) => command.run(out),
         }
     }
 }

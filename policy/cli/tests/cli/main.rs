@@ -14,3 +14,5 @@ mod program;
 mod test;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod who_can;
