@@ -191,8 +191,8 @@ impl Compiler<'_> {
     }
 
     fn user(&mut self, users: &mut Draft, number: u32) {
-        self.settle(users, number);
         let attributes = users.take_attributes(number);
+        self.settle(users, number);
         if attributes.is_empty() && !self.census.has_uses() {
             return;
         }

@@ -190,8 +190,6 @@ impl Head {
     const ONLY_SECRETS: u8 = 0x20;
     /// While loading: it has rules of its own.
     const RULES: u8 = 0x40;
-    /// While loading: it has attributes.
-    const ATTRIBUTES: u8 = 0x80;
     /// While loading: another table defines the user, or none.
     const NO_USER: u8 = 0x80;
 
@@ -334,7 +332,6 @@ mod tests {
             for (line, (name, passwords)) in (1..).zip(*file) {
                 let spots = passwords.iter().map(|_| Spot { down: 1, column: 12 }).collect();
                 let layout = draft.layout(Layout { column: 8, passwords: spots, ..Layout::default() });
-                let (attributes, rules) = (Vec::new(), None);
                 draft.add(Listing {
                     name,
                     line,
@@ -342,8 +339,8 @@ mod tests {
                     passwords,
                     disabled: false,
                     only_secrets: true,
-                    attributes,
-                    rules,
+                    attributes: Vec::new(),
+                    rules: None,
                 });
             }
             draft.end(mark);

@@ -134,7 +134,6 @@ impl Draft {
         let flags = (count & Head::COUNT)
             | flag(disabled, Head::DISABLED)
             | flag(only_secrets, Head::ONLY_SECRETS)
-            | flag(!attributes.is_empty(), Head::ATTRIBUTES)
             | flag(rules.is_some(), Head::RULES);
         // Nobody has the rule sets of another for want of a list.
         self.store.set_head(at, |head| *head = Head { name: as_number(name.len()), sets: u32::MAX, slot: 0, flags });
@@ -268,9 +267,10 @@ impl Draft {
 
     /// Takes the attributes that a user has.
     pub(crate) fn take_attributes(&mut self, number: u32) -> Vec<(Text, Text)> {
-        let Some(origin) = self.origins.get(number as usize) else { return Vec::new() };
-        let has = self.store.user(origin.at).is_some_and(|user| user.head.flags & Head::ATTRIBUTES != 0);
-        has.then(|| self.attributes.remove(&origin.at)).flatten().unwrap_or_default()
+        if self.attributes.is_empty() {
+            return Vec::new();
+        }
+        self.origins.get(number as usize).and_then(|origin| self.attributes.remove(&origin.at)).unwrap_or_default()
     }
 
     /// The users, and how many password strings they have.
