@@ -90,7 +90,7 @@ part_lint() {
     try docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
     if need shellcheck; then
         local scripts
-        mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+        mapfile -t scripts < <(git ls-files "*.sh" .ci/run deploy/package/root/usr/lib/mqtt-acl/check-policy)
         try shellcheck shellcheck -x "${scripts[@]}"
     else
         skip shellcheck "it cannot be installed here"

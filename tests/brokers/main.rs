@@ -11,7 +11,9 @@ mod deployment;
 mod examples;
 mod hostile;
 mod identity;
+mod last_good;
 mod listeners;
+mod live;
 mod log;
 mod logins;
 mod publish;
@@ -100,7 +102,9 @@ const MODULES: &[&[Test]] = &[
     examples::TESTS,
     hostile::TESTS,
     identity::TESTS,
+    last_good::TESTS,
     listeners::TESTS,
+    live::TESTS,
     log::TESTS,
     logins::TESTS,
     publish::TESTS,
