@@ -6,6 +6,7 @@ mod access;
 mod callgrind;
 mod clients;
 mod decide;
+mod load;
 mod logins;
 mod pair;
 mod peers;
@@ -14,6 +15,10 @@ mod report;
 mod stats;
 mod users;
 mod workload;
+
+#[expect(dead_code, reason = "the engine's own tests use all of it")]
+#[path = "../../policy/tests/support/scale.rs"]
+mod scale;
 
 #[expect(dead_code, reason = "the tests use all of it")]
 #[path = "../support/mod.rs"]
@@ -34,7 +39,7 @@ use support::broker::{Engine, Install, plugin};
 const VERSIONS: [&str; 2] = ["2.0.11", "2.1.2"];
 
 /// All benchmarks, in the order of `all`.
-const BENCHMARKS: [Benchmark; 3] = [decide::BENCHMARK, publish::BENCHMARK, logins::BENCHMARK];
+const BENCHMARKS: [Benchmark; 4] = [decide::BENCHMARK, publish::BENCHMARK, load::BENCHMARK, logins::BENCHMARK];
 
 /// What is measured by one name.
 #[derive(Clone, Copy)]

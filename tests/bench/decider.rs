@@ -3,7 +3,7 @@
 //! `decider RULES USERS BLOCKS WORKLOAD...` decides so many blocks of a thousand messages, and prints for each workload the
 //! median of the blocks and what one in ten falls below and stays above, in nanoseconds per decision.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark ends by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a benchmark ends by panicking")]
 
 #[expect(dead_code, reason = "the others use all of it")]
 mod stats;

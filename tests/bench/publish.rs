@@ -245,7 +245,7 @@ fn count(install: &Install, access: Access, size: Size, sizes: &Sizes, probe: &P
 }
 
 /// How long a broker may take to start and to end under valgrind, and with a million users.
-const START: Duration = Duration::from_secs(300);
+const START: Duration = Duration::from_secs(600);
 /// How many decisions can be counted where one rule is looked at after the other, some 500 instructions each: beyond that they
 /// make up nearly everything, and few are enough.
 fn affordable(access: Access, size: Size) -> usize {
