@@ -10,6 +10,7 @@
 #
 #   --smoke         everything in tiny sizes: does it work at all?
 #   --json FILE     writes the figures for machines, too
+#   --svg FILE      publish: draws the README's chart (tests/bench/publish.svg)
 #   --row NAME      this row alone (tests/bench.sh BENCHMARK --row ? names them); may be repeated
 #   --broker VERSION  this broker alone (2.0.11, 2.1.2); may be repeated
 #   --record        decide: writes its instructions down, to be compared from now on (tests/bench/instructions.toml)

@@ -122,7 +122,7 @@ fn dynamic_security(size: Size) -> String {
             &name,
             &[own.iter().map(|filter| send(&of_its_own(filter))).collect(), reads.to_vec()].concat(),
         ));
-        let mut held = vec![("first", 3), (&name[..], 2), ("second", 1)];
+        let mut held = vec![("first", 3), (name.as_str(), 2), ("second", 1)];
         if size.has_many() {
             held.insert(0, ("deny", 4));
         }
