@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "the benchmarks use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -25,7 +25,7 @@ const ARGON2ID: &str =
 const SLOW: &str = "$argon2id$v=19$m=65536,t=4,p=1$c2l4dGVlbiBieXRlcyBvaw$398nVsGW0j5b3oB1/hZ+HFyR9v4ff97CUXEmwItu4/Y";
 /// A device's token, and its string.
 pub(crate) const TOKEN: &str = "mqttacl_j5_QBnQff6D8H63DZXzs-5wazaVXxwwN0Ye5Lmj7tSUX8fCUw";
-const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
+pub(crate) const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -297,13 +297,19 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker that listens.
     pub(crate) fn running(install: &Install, setup: &Setup) -> Self {
+        Self::try_running(install, setup)
+            .unwrap_or_else(|broker| panic!("the broker does not start:\n{}", broker.log.text()))
+    }
+
+    /// A broker that listens, or one that does not within its patience.
+    pub(crate) fn try_running(install: &Install, setup: &Setup) -> Result<Self, Box<Self>> {
         for _ in 0..5 {
             let broker = Self::start(install, setup);
             let wanted = |line: &str| line.ends_with(" running") || line.contains("already in use");
             match broker.log.find_within(broker.patience, 0, wanted) {
                 Some((_, line)) if line.contains("already in use") => {}
-                Some(_) => return broker,
-                None => panic!("the broker does not start:\n{}", broker.log.text()),
+                Some(_) => return Ok(broker),
+                None => return Err(Box::new(broker)),
             }
         }
         panic!("no free port")
@@ -450,7 +456,7 @@ impl Broker {
 
     /// Waits for a line of the log from there on.
     pub(crate) fn wait_log(&self, start: usize, wanted: impl Fn(&str) -> bool, what: &str) -> String {
-        let found = self.log.find(start, wanted);
+        let found = self.log.find_within(self.patience, start, wanted);
         found.unwrap_or_else(|| panic!("the log lacks {what}:\n{}", self.log.text())).1
     }
 
