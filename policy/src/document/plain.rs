@@ -215,13 +215,11 @@ impl<'t> Scanner<'_, 't> {
             return None;
         }
         self.at += 1;
-        let text = self.text.get(self.at..)?;
-        let text = text.get(..text.find(char::from(quote))?)?;
-        let is_plain = |byte: u8| byte >= b' ' && byte != 0x7f && (quote == b'\'' || byte != b'\\');
-        if !text.bytes().all(is_plain) {
-            return None;
-        }
-        self.at += text.len() + 1;
+        let rest = self.rest();
+        let ends = |byte: &u8| *byte == quote || *byte < b' ' || *byte == 0x7f || (*byte == b'\\' && quote == b'"');
+        let text = rest.get(..rest.as_bytes().iter().position(|byte| ends(byte))?)?;
+        self.at += text.len();
+        self.byte(quote)?;
         // Three quotes begin a string that may go on over lines.
         if text.is_empty() && self.peek() == Some(quote) { None } else { Some(text) }
     }
