@@ -217,7 +217,7 @@ impl<'t> Scanner<'_, 't> {
         self.at += 1;
         let rest = self.rest();
         let ends = |byte: &u8| *byte == quote || *byte < b' ' || *byte == 0x7f || (*byte == b'\\' && quote == b'"');
-        let text = rest.get(..rest.as_bytes().iter().position(|byte| ends(byte))?)?;
+        let text = rest.get(..rest.as_bytes().iter().position(ends)?)?;
         self.at += text.len();
         self.byte(quote)?;
         // Three quotes begin a string that may go on over lines.

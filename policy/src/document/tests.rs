@@ -211,7 +211,7 @@ fn document(random: &mut Random) -> String {
 fn mutate(text: &mut String, random: &mut Random) {
     let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let at = places[random.below(places.len())];
-    let next = text[at..].chars().next().map_or(0, char::len_utf8);
+    let next = text.get(at..).unwrap().chars().next().map_or(0, char::len_utf8);
     const SCRAPS: &[&str] = &[
         "[",
         "]",
