@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mqtt_acl_policy::{Loaded, parse};
+use mqtt_acl_policy::{Failure, Loaded, parse};
 
 #[path = "support/scale.rs"]
 #[expect(dead_code, reason = "the other tests use all of it")]
@@ -47,12 +47,12 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Reads a text; returns the policy, and what it takes and took at most, in bytes.
-fn measure(text: &str) -> (Loaded, usize, usize) {
+fn measure(text: &str) -> Result<(Loaded, usize, usize), Failure> {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let loaded = parse(text, "p.toml").unwrap();
+    let loaded = parse(text, "p.toml")?;
     let (now, peak) = (NOW.load(Ordering::Relaxed), PEAK.load(Ordering::Relaxed));
-    (loaded, now - before, peak - before)
+    Ok((loaded, now - before, peak - before))
 }
 
 /// One test, for the allocator counts for the whole program.
@@ -63,12 +63,12 @@ fn s37_memory_goes_with_the_number_of_users_and_is_little() {
     let mut measured = Vec::new();
     for users in counts {
         let text = Scale::plain(users).text();
-        let (first, size, peak) = measure(&text);
+        let (first, size, peak) = measure(&text).unwrap();
         assert_eq!(first.policy.size().users, users);
         // The text itself is one of the two.
         assert!(peak <= text.len(), "{peak} bytes beside a text of {}", text.len());
         // A reload holds the policy before, and takes no more itself.
-        let (second, again, peak_again) = measure(&text);
+        let (second, again, peak_again) = measure(&text).unwrap();
         assert!(again.abs_diff(size) * 100 <= size && peak_again.abs_diff(peak) * 100 <= peak, "{again} {peak_again}");
         drop((first, second));
         println!("{users} users: {size} bytes, {peak} at most while loading a text of {}", text.len());
