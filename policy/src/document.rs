@@ -3,6 +3,9 @@
 //! Reading goes on after a problem, so that one look at a file finds everything that is wrong with its shape. What the
 //! values mean together is judged in [`crate::compile`].
 
+mod plain;
+
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -14,7 +17,8 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use crate::limits;
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::Deed;
-use crate::users::{Draft, Layout, Listing, PASSWORDS, Spot};
+use crate::users::{Draft, Listing, PASSWORDS, Spot};
+use plain::{Left, Rest};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -110,23 +114,92 @@ impl Document {
 
     /// Reads a file's text; its users are added to the draft.
     pub(crate) fn read(text: &str, file: &Arc<Path>, users: &mut Draft, problems: &mut Problems) -> Self {
-        let mark = users.begin(file);
-        let mut reader = Reader { file, lines: Lines::of(text), users, problems };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let place = reader.place(&error.span().unwrap_or(0..0));
-            let message = error.message().replace('\n', ", ");
-            reader.problems.error(place, format!("not TOML: {message}"));
-        }
-        if !errors.is_empty() {
-            // What recovery makes of a broken file would only raise problems that are none.
-            return Self::broken();
-        }
-        let mut document = reader.document(table.get_ref());
-        users.end(mark);
-        document.has_passwords = users.has_passwords(mark);
-        document
+        Self::read_leaving(text, file, Left::default(), users, problems)
     }
+
+    /// The same, with all of it read by TOML.
+    #[cfg(test)]
+    fn read_all(text: &str, file: &Arc<Path>, users: &mut Draft, problems: &mut Problems) -> Self {
+        Self::read_leaving(text, file, Left { all: true, ..Left::default() }, users, problems)
+    }
+
+    fn read_leaving(text: &str, file: &Arc<Path>, mut left: Left, users: &mut Draft, problems: &mut Problems) -> Self {
+        loop {
+            let mark = users.begin(file);
+            let rest = plain::split(text, file, &left, |table| list(users, table));
+            let (table, errors) = DeTable::parse_recoverable(&rest.text);
+            // Only TOML can tell what tables mean together that name the same user.
+            let plain = users.count(mark);
+            let names = beside(table.get_ref(), &rest.text);
+            // After a mistake, what TOML makes of a table depends on those around it, too.
+            let names = names.filter(|_| errors.is_empty() || text.len() > RECOVERED);
+            let both = match names {
+                Some(names) => users.names_among(mark, &names),
+                None if plain == 0 => Vec::new(),
+                None => {
+                    left.all = true;
+                    users.forget(mark);
+                    continue;
+                }
+            };
+            let mut found = problems.clone();
+            let mut document = None;
+            if both.is_empty() {
+                let mut reader = Reader { file, lines: Lines::of(&rest), users, problems: &mut found };
+                for error in &errors {
+                    let place = reader.place(&error.span().unwrap_or(0..0));
+                    let message = error.message().replace('\n', ", ");
+                    reader.problems.error(place, format!("not TOML: {message}"));
+                }
+                // What recovery makes of a broken file would only raise problems that are none.
+                document = errors.is_empty().then(|| reader.document(table.get_ref()));
+            }
+            let repeated = users.end(mark);
+            if !both.is_empty() || !repeated.is_empty() {
+                left.names.extend(both.into_iter().chain(repeated));
+                users.forget(mark);
+                continue;
+            }
+            *problems = found;
+            let Some(document) = document else {
+                users.forget(mark);
+                return Self::broken();
+            };
+            let is_empty = document.is_empty && plain == 0;
+            return Self { is_empty, has_passwords: users.has_passwords(mark), ..document };
+        }
+    }
+}
+
+/// The longest text of which TOML reads everything once there is a mistake in it, to tell of all that follows from it: while it
+/// does, it takes seventeen times the text. Of longer ones it tells what is wrong with each table that is not plain.
+const RECOVERED: usize = 8 << 20;
+
+/// The users of a text beside which plain tables may stand; `None` where its `users` are not tables, so that none may.
+fn beside<'d>(table: &'d DeTable<'_>, text: &str) -> Option<HashSet<&'d str>> {
+    let Some(users) = table.get("users") else { return Some(HashSet::new()) };
+    let is_inline = text.get(users.span().start..).is_some_and(|text| text.starts_with('{'));
+    let tables = users.get_ref().as_table().filter(|_| !is_inline)?;
+    Some(tables.keys().map(|key| key.get_ref().as_ref()).collect())
+}
+
+/// Adds a plain table.
+fn list(users: &mut Draft, table: plain::Table<'_>) {
+    let plain::Table { name, line, column, roles, password, disabled, only_secrets, rules } = table;
+    let (password, spot) = password.unzip();
+    let layout = users.layout(column, &roles, spot.as_slice());
+    let rules = rules.filter(|rules| !rules.is_empty());
+    let attributes = Vec::new();
+    users.add(Listing {
+        name,
+        line,
+        layout,
+        passwords: password.as_slice(),
+        disabled,
+        only_secrets,
+        attributes,
+        rules,
+    });
 }
 
 impl RuleTable {
@@ -270,11 +343,9 @@ impl Reader<'_> {
         }
         let line = name.place.line;
         let spot = |place: &Place| Spot { down: place.line.wrapping_sub(line), column: place.column };
-        let layout = self.users.layout(Layout {
-            column: name.place.column,
-            passwords: passwords.iter().map(|password| spot(&password.place)).collect(),
-            roles: roles.into_iter().map(|role| (role.value.into(), spot(&role.place))).collect(),
-        });
+        let spots: Vec<_> = passwords.iter().map(|password| spot(&password.place)).collect();
+        let roles: Vec<_> = roles.iter().map(|role| (role.value.as_str(), spot(&role.place))).collect();
+        let layout = self.users.layout(name.place.column, &roles, &spots);
         let passwords: Vec<_> = passwords.iter().take(PASSWORDS).map(|password| password.value.as_str()).collect();
         let rules = (!rules.is_empty()).then(|| Box::new(rules));
         self.users.add(Listing {
@@ -555,28 +626,26 @@ impl Reader<'_> {
     }
 }
 
-/// Where the lines of a text begin.
+/// Where the lines of a text begin, and which they are in the file.
 struct Lines<'t> {
     text: &'t str,
-    starts: Vec<usize>,
+    starts: &'t [(usize, u32)],
 }
 
 impl<'t> Lines<'t> {
-    fn of(text: &'t str) -> Self {
-        let after_breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after_breaks).collect() }
+    fn of(rest: &'t Rest<'_>) -> Self {
+        Self { text: &rest.text, starts: &rest.lines }
     }
 
     fn place(&self, file: &Arc<Path>, offset: usize) -> Place {
-        let number = self.starts.partition_point(|start| *start <= offset);
-        let start = number.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
+        let number = self.starts.partition_point(|(start, _)| *start <= offset);
+        let (start, line) = number.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or((0, 1));
         let before = self.text.get(start..offset).unwrap_or_default();
         // No editor counts the mark that some begin a file with.
         let before = before.strip_prefix('\u{feff}').unwrap_or(before);
-        Place {
-            file: Arc::clone(file),
-            line: u32::try_from(number).unwrap_or(u32::MAX),
-            column: u32::try_from(before.chars().count() + 1).unwrap_or(u32::MAX),
-        }
+        Place { file: Arc::clone(file), line, column: u32::try_from(before.chars().count() + 1).unwrap_or(u32::MAX) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ impl fmt::Display for Problem {
 const KEPT: usize = 100;
 
 /// The problems found so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Problems {
     kept: Vec<Problem>,
     errors: usize,

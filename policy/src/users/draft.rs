@@ -3,11 +3,13 @@
 //! What problems need to know of a user, and what follows from other files, is kept beside the packed bytes until the policy
 //! is complete, and is as small: where it stands, and its roles by name, which very many users have in common.
 
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::path::Path;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use hashbrown::hash_table::{Entry, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::{HEAD, Head, SHAPE, Seed, Store, User, Users};
 use crate::credential::Shape;
@@ -30,7 +32,9 @@ pub(crate) struct Draft {
     seed: Seed,
     files: Vec<Arc<Path>>,
     layouts: Vec<Layout>,
-    layout_numbers: HashMap<Layout, u32>,
+    /// The numbers of the layouts by what they are.
+    layout_table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     shape_numbers: HashMap<Shape, u32>,
     /// Rules of users' own, by where the user is in the store.
     rules: HashMap<u32, Box<RuleTable>>,
@@ -55,13 +59,14 @@ struct Origin {
 }
 
 /// The roles of a user by name, and where they and the passwords stand, with lines counted from the user's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Layout {
+struct Layout {
     /// The column of the user's name.
-    pub(crate) column: u32,
-    pub(crate) roles: Vec<(Box<str>, Spot)>,
-    pub(crate) passwords: Vec<Spot>,
+    column: u32,
+    roles: Box<[(Box<str>, Spot)]>,
+    passwords: Box<[Spot]>,
 }
+
+/// Where something of a user's stands, with lines counted from the user's name.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
@@ -74,7 +79,7 @@ pub(crate) struct Spot {
 pub(crate) struct Listing<'t> {
     pub(crate) name: &'t str,
     pub(crate) line: u32,
-    /// The number of its [`Layout`].
+    /// What [`Draft::layout`] said.
     pub(crate) layout: u32,
     /// No more than [`PASSWORDS`].
     pub(crate) passwords: &'t [&'t str],
@@ -88,15 +93,18 @@ pub(crate) struct Listing<'t> {
 /// How much there was before a file was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
+    files: usize,
     tables: usize,
+    bytes: usize,
 }
 
 /// Reading files.
 impl Draft {
     /// Begins a file.
     pub(crate) fn begin(&mut self, file: &Arc<Path>) -> Mark {
+        let mark = Mark { files: self.files.len(), tables: self.origins.len(), bytes: self.store.bytes.len() };
         self.files.push(Arc::clone(file));
-        Mark { tables: self.origins.len() }
+        mark
     }
 
     /// Adds a table of the file that was begun last.
@@ -148,13 +156,33 @@ impl Draft {
     }
 
     /// The number of a layout.
-    pub(crate) fn layout(&mut self, layout: Layout) -> u32 {
-        if let Some(number) = self.layout_numbers.get(&layout) {
+    pub(crate) fn layout(&mut self, column: u32, roles: &[(&str, Spot)], passwords: &[Spot]) -> u32 {
+        let Self { layouts, layout_table, hasher, .. } = self;
+        let hash = hasher.hash_one((column, roles, passwords));
+        let is_it = |number: &u32| {
+            layouts.get(*number as usize).is_some_and(|known| {
+                let is_role = |((name, spot), (other, place)): (&(Box<str>, Spot), &(&str, Spot))| {
+                    &**name == *other && spot == place
+                };
+                known.column == column
+                    && *known.passwords == *passwords
+                    && known.roles.len() == roles.len()
+                    && known.roles.iter().zip(roles).all(is_role)
+            })
+        };
+        if let Some(number) = layout_table.find(hash, is_it) {
             return *number;
         }
-        let number = as_number(self.layouts.len());
-        self.layouts.push(layout.clone());
-        self.layout_numbers.insert(layout, number);
+        let number = as_number(layouts.len());
+        let copied = roles.iter().map(|(name, spot)| (Box::from(*name), *spot)).collect();
+        layouts.push(Layout { column, roles: copied, passwords: passwords.into() });
+        let hash_again = |number: &u32| {
+            layouts.get(*number as usize).map_or(0, |layout| {
+                let roles: Vec<(&str, Spot)> = layout.roles.iter().map(|(name, spot)| (&**name, *spot)).collect();
+                hasher.hash_one((layout.column, roles.as_slice(), &*layout.passwords))
+            })
+        };
+        layout_table.insert_unique(hash, number, hash_again);
         number
     }
 
@@ -165,8 +193,23 @@ impl Draft {
             .any(|origin| self.layouts.get(origin.layout as usize).is_some_and(|layout| !layout.passwords.is_empty()))
     }
 
-    /// Ends a file: its tables are found by name from now on.
-    pub(crate) fn end(&mut self, since: Mark) {
+    /// How many tables there are since then.
+    pub(crate) fn count(&self, since: Mark) -> usize {
+        self.origins.len() - since.tables
+    }
+
+    /// Which of these names tables since then have.
+    pub(crate) fn names_among(&self, since: Mark, names: &HashSet<&str>) -> Vec<String> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let new = self.origins.iter().skip(since.tables).filter_map(|origin| self.store.user(origin.at));
+        let new = new.filter_map(|user| std::str::from_utf8(user.name()).ok());
+        new.filter(|name| names.contains(name)).map(str::to_owned).collect()
+    }
+
+    /// Ends a file: its tables are found by name from now on. Returns the names that several of them have.
+    pub(crate) fn end(&mut self, since: Mark) -> Vec<String> {
         let Self { store, origins, table, seed, layouts, again, .. } = self;
         let column = |origin: &Origin| layouts.get(origin.layout as usize).map(|layout| layout.column);
         if let Some(new) = origins.get_mut(since.tables..) {
@@ -178,14 +221,34 @@ impl Draft {
         };
         let hash = |number: &u32| seed.hash(name(*number));
         table.reserve(origins.len() - since.tables, hash);
+        let mut repeated = Vec::new();
+        // Users of earlier files who have a table in this one already.
+        let mut completed = HashSet::new();
         for number in as_number(since.tables)..as_number(origins.len()) {
             match table.entry(hash(&number), |other| name(*other) == name(number), hash) {
                 Entry::Vacant(place) => {
                     place.insert(number);
                 }
-                Entry::Occupied(first) => again.push((*first.get(), number)),
+                Entry::Occupied(first) if (*first.get() as usize) < since.tables && completed.insert(*first.get()) => {
+                    again.push((*first.get(), number));
+                }
+                Entry::Occupied(_) => repeated.push(String::from_utf8_lossy(name(number)).into_owned()),
             }
         }
+        repeated
+    }
+
+    /// Forgets the file that was begun there.
+    pub(crate) fn forget(&mut self, since: Mark) {
+        let is_older = |number: &u32| (*number as usize) < since.tables;
+        self.table.retain(|number| is_older(number));
+        self.again.retain(|(_, number)| is_older(number));
+        self.files.truncate(since.files);
+        self.origins.truncate(since.tables);
+        self.store.bytes.truncate(since.bytes);
+        self.rules.retain(|at, _| (*at as usize) < since.bytes);
+        self.attributes.retain(|at, _| (*at as usize) < since.bytes);
+        self.unreadable.retain(|at, _| (*at as usize) < since.bytes);
     }
 }
 
@@ -374,13 +437,13 @@ impl Draft {
 
     /// Its roles by name, and where each stands.
     pub(crate) fn roles(&self, number: u32) -> impl Iterator<Item = (&str, Place)> {
-        let roles = self.layout_of(number).map_or(&[][..], |layout| &layout.roles);
+        let roles = self.layout_of(number).map(|layout| &*layout.roles).unwrap_or_default();
         roles.iter().map(move |(name, spot)| (&**name, self.spot(number, *spot)))
     }
 
     /// Where its passwords stand, readable or not.
     pub(crate) fn passwords(&self, number: u32) -> impl Iterator<Item = Place> {
-        let passwords = self.layout_of(number).map_or(&[][..], |layout| &layout.passwords);
+        let passwords = self.layout_of(number).map(|layout| &*layout.passwords).unwrap_or_default();
         passwords.iter().map(move |spot| self.spot(number, *spot))
     }
 
