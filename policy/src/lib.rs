@@ -10,12 +10,14 @@
 //!                                   ├─ binding     client ids
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
-//!                                   └─ scenario    the policy's own tests
+//!                                   ├─ scenario    the policy's own tests
+//!                                   └─ compare     whose rights differ from another policy's (witness)
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod binding;
+mod compare;
 mod compile;
 mod credential;
 mod decision;
@@ -32,9 +34,11 @@ mod reason;
 mod scenario;
 mod template;
 mod topic;
+mod witness;
 
 pub use crate::binding::{HTTP_API, is_auto_id};
-pub use crate::credential::{Token, hash, is_token};
+pub use crate::compare::{Change, Comparison, Right, Who, compare};
+pub use crate::credential::{Token, hash, is_password_string, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::limits::Limits;
@@ -44,4 +48,6 @@ pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
-pub use crate::topic::is_topic_name;
+pub use crate::template::{is_rule, is_usable as is_usable_name};
+pub use crate::topic::{is_topic_filter, is_topic_name};
+pub use crate::witness::{CaseId, Extent, Filters, Subscription, Walk};

@@ -59,6 +59,14 @@ impl<'a> Template<'a> {
     }
 }
 
+/// Whether a rule of a policy may say this.
+///
+/// # Errors
+/// What is wrong with it and what to write instead, as the tail of a problem's text.
+pub fn is_rule(filter: &str) -> Result<(), String> {
+    Template::parse(filter).map(|_| ())
+}
+
 fn level(text: &str) -> Result<Level<'_>, String> {
     match text {
         "+" => Ok(Level::Plus),
@@ -96,7 +104,7 @@ fn unknown_template(text: &str) -> Option<&str> {
 
 /// Whether a name may stand for a level: one that is empty, begins with `$`, or holds `+`, `#`, `/` or a control
 /// character matches no template (S12; CVE-2017-7650 is what happens otherwise).
-pub(crate) fn is_usable(name: &[u8]) -> bool {
+pub fn is_usable(name: &[u8]) -> bool {
     !name.is_empty()
         && name.first() != Some(&b'$')
         && !name.iter().any(|b| matches!(b, b'+' | b'#' | b'/' | 0..=0x1f | 0x7f))

@@ -102,6 +102,11 @@ pub fn is_topic_name(text: &[u8]) -> bool {
     !text.is_empty() && text.len() <= LONGEST && !text.iter().any(|b| matches!(b, b'+' | b'#' | 0))
 }
 
+/// Whether this is a topic filter: not empty, wildcards as levels of their own, `#` last, at most 65,535 bytes.
+pub fn is_topic_filter(text: &[u8]) -> bool {
+    text.len() <= LONGEST && Filter::parse(text).is_some()
+}
+
 /// The longest topic, in bytes (MQTT 5, section 1.5.4).
 pub(crate) const LONGEST: usize = 65_535;
 
