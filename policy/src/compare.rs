@@ -57,8 +57,10 @@ pub enum Who {
 /// What may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Right {
-    /// To be admitted at all; to log in with a password.
+    /// To be admitted at all.
     Connect,
+    /// To log in with a password.
+    Login,
     /// To use a client id.
     ClientId,
     /// To publish to a topic.
@@ -156,7 +158,8 @@ impl<'p> Comparer<'p> {
         let added = new.users.keys().filter(|name| !old.users.contains_key(*name));
         let mut names: Vec<&[u8]> = old.users.keys().chain(added).map(|name| &**name).collect();
         names.sort_unstable();
-        let mut spelled: BTreeMap<(Option<Vec<SetId>>, Option<Vec<SetId>>), HashSet<Vec<u8>>> = BTreeMap::new();
+        type Sets = Option<Vec<SetId>>;
+        let mut spelled: BTreeMap<(Sets, Sets), HashSet<Vec<u8>>> = BTreeMap::new();
         let mut groups: BTreeMap<Profile, (usize, &[u8])> = BTreeMap::new();
         for name in names {
             let sets = |policy: &Policy| policy.users.get(name).map(|user| user.sets.to_vec());
@@ -178,7 +181,7 @@ impl<'p> Comparer<'p> {
                         |has| if has { "has a password" } else { "has no password, so it cannot log in with one" };
                     self.changes.push(Change {
                         who: who.clone(),
-                        right: Right::Connect,
+                        right: Right::Login,
                         grows: after.has_password,
                         witness: name.to_vec(),
                         client_id: name.to_vec(),

@@ -38,6 +38,8 @@ pub(crate) enum Error {
     Policy(Failure),
     /// The secret cannot be had, or cannot be used.
     Secret(String),
+    /// It cannot be done; why, and what to do about it.
+    Failed(String),
     /// Ctrl-C at the prompt.
     Interrupted,
     /// The result could not be written.
@@ -68,7 +70,7 @@ impl Error {
                  meant)",
                 path.display()
             )),
-            Self::Secret(text) => complain(format_args!("mqtt-acl: {text}")),
+            Self::Secret(text) | Self::Failed(text) => complain(format_args!("mqtt-acl: {text}")),
             // As if the signal had come right away: the shell must see it to end a script.
             Self::Interrupted => {
                 let _ = kill_process(getpid(), Signal::INT);

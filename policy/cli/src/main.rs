@@ -4,8 +4,10 @@
 
 mod command;
 mod exit;
+mod output;
 #[cfg(feature = "pages")]
 mod pages;
+mod progress;
 mod secret;
 mod source;
 mod text;
@@ -14,7 +16,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test, token};
+use crate::command::{check, diff, explain, hash, import, test, token};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -33,10 +35,12 @@ Examples:
   mqtt-acl hash                           a password string for the policy
   mqtt-acl token                          a secret for a device, and its string for the policy
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
+  mqtt-acl diff policy.toml new.toml      whose rights change, with an example each
+  mqtt-acl import mosquitto --acl-file acl --password-file passwd
 
 Exit status:
-  0  fine; for `explain`: allowed
-  1  problems, a failed test; for `explain`: refused
+  0  fine; for `explain`: allowed; for `diff`: the same
+  1  problems, a failed test; for `explain`: refused; for `diff`: not the same
   2  wrong usage
 
 `mqtt-acl COMMAND --help` explains a command."
@@ -53,6 +57,8 @@ enum Command {
     Hash(hash::Hash),
     Token(token::Token),
     Explain(explain::Explain),
+    Diff(diff::Diff),
+    Import(import::Import),
 }
 
 impl Command {
@@ -63,6 +69,8 @@ impl Command {
             Self::Hash(command) => command.run(out),
             Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
+            Self::Diff(command) => command.run(out),
+            Self::Import(command) => command.run(out),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::exit::Error;
 pub(crate) const USUAL_FILE: &str = "/etc/mosquitto/mqtt-acl/policy.toml";
 
 /// The user that Debian's and most other brokers run as.
-const USUAL_BROKER_USER: &str = "mosquitto";
+pub(crate) const USUAL_BROKER_USER: &str = "mosquitto";
 
 /// Whose files may make policy: root's, the broker's, and those of whoever runs the command (S18).
 #[derive(Args, Debug)]
