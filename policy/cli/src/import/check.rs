@@ -5,9 +5,10 @@
 //! explains it: the import is wrong. Where the second differs from the first, a deviation does, and it is shown with an
 //! example. So no difference is passed over, and none is excused but by a cause that produces exactly it.
 //!
-//! Users with the same roles and no rules of their own are asked about as one. Both sides use a user's name only as a whole
-//! level; if it is none that some rule spells out, exchanging it for another such name exchanges the topics and changes no
-//! answer. Users whose name is spelled out, or may not stand for a level, are asked about one by one.
+//! Users with the same roles and no rules of their own, of whom the source says the same, are asked about as one. Both sides
+//! use a user's name only as a whole level; if it is none that some rule spells out, exchanging it for another such name
+//! exchanges the topics and changes no answer. Users whose name is spelled out, or may not stand for a level, are asked about
+//! one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -35,6 +36,9 @@ pub trait Source {
 
     /// Whether the broker lets the user connect under this client id.
     fn admits(&self, user: Option<&[u8]>, id: &[u8]) -> bool;
+
+    /// What it says of this user, with `%u` for the user's name where that is a level of its own.
+    fn rules_of(&self, user: &str) -> Vec<String>;
 
     /// Whether the policy is to grant a subscription as soon as something of it may be read.
     fn overlaps(&self) -> bool;
@@ -172,10 +176,10 @@ impl<S: Source> Checker<'_, S> {
     /// The users to ask about, and for how many each stands.
     fn groups<'u>(&self, users: &'u [User]) -> Vec<(&'u User, usize)> {
         let mut groups: Vec<(&User, usize)> = Vec::new();
-        let mut alike: BTreeMap<&[String], Vec<&User>> = BTreeMap::new();
+        let mut alike: BTreeMap<(&[String], Vec<String>), Vec<&User>> = BTreeMap::new();
         for user in users.iter().filter(|user| !user.disabled) {
             if user.lists.is_empty() && user.client_id.is_empty() && is_usable_name(user.name.as_bytes()) {
-                alike.entry(&user.roles).or_default().push(user);
+                alike.entry((&user.roles, self.source.rules_of(&user.name))).or_default().push(user);
             } else {
                 groups.push((user, 1));
             }

@@ -39,6 +39,16 @@ impl Lists {
         }
     }
 
+    /// Adds those of others.
+    pub fn append(&mut self, others: Self) {
+        self.publish.extend(others.publish);
+        self.subscribe.extend(others.subscribe);
+        self.receive.extend(others.receive);
+        self.deny_publish.extend(others.deny_publish);
+        self.deny_subscribe.extend(others.deny_subscribe);
+        self.tidy();
+    }
+
     /// The same, whatever its order.
     #[must_use]
     pub fn sorted(&self) -> Self {

@@ -196,6 +196,9 @@ impl Role {
 
 /// Whether a rule is about the topic or, if it is about a filter, contains it: `+` contains `+`, and only `#` contains `#`.
 pub(crate) fn matches(rule: &str, topic: &[u8], client: &Client<'_>, dialect: Dialect, is_filter: bool) -> bool {
+    if is_filter && dialect == Dialect::V2_0 {
+        return contains(rule.as_bytes(), topic);
+    }
     let is_reserved = |text: &[u8]| text.first() == Some(&b'$');
     if is_reserved(rule.as_bytes()) != is_reserved(topic) {
         return false;
@@ -219,6 +222,21 @@ pub(crate) fn matches(rule: &str, topic: &[u8], client: &Client<'_>, dialect: Di
         }
     }
     topic.next().is_none()
+}
+
+/// The same for filters as 2.0 sees it: level by level, `#` at the end apart, and whatever begins with `$`.
+fn contains(rule: &[u8], filter: &[u8]) -> bool {
+    if rule == b"#" {
+        return true;
+    }
+    let without_rest = |text: &[u8]| -> (Vec<Vec<u8>>, bool) {
+        let stem = if text == b"#" { Some(&b""[..]) } else { text.strip_suffix(b"/#") };
+        (stem.unwrap_or(text).split(|b| *b == b'/').map(<[u8]>::to_vec).collect(), stem.is_some())
+    };
+    let ((rule, rule_rest), (filter, filter_rest)) = (without_rest(rule), without_rest(filter));
+    (rule_rest || (!filter_rest && rule.len() == filter.len()))
+        && rule.len() <= filter.len()
+        && rule.iter().zip(&filter).all(|(level, text)| level == b"+" || level == text)
 }
 
 impl Import {
@@ -343,6 +361,10 @@ impl Source for Import {
         user.and_then(|name| self.config.user(name))
             .and_then(|user| user.client_id.as_ref())
             .is_none_or(|only| only.as_bytes() == id)
+    }
+
+    fn rules_of(&self, user: &str) -> Vec<String> {
+        self.config.user(user.as_bytes()).map(|user| user.roles.clone()).unwrap_or_default()
     }
 
     fn overlaps(&self) -> bool {

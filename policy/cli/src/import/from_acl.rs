@@ -87,9 +87,10 @@ impl Import {
             }
         }
         let mut users = self.users(acl.as_ref(), passwords);
+        let mut written_out = Vec::new();
         if let Some(acl) = &acl {
             for user in &mut users {
-                self.user(acl, user, &client_id);
+                written_out.push(self.user(acl, user, &client_id));
             }
             if options.anonymous {
                 self.draft.anonymous = Some(self.anonymous(acl, options));
@@ -106,6 +107,9 @@ impl Import {
         }
         let mut taken = BTreeSet::from([EVERYONE.to_owned()]);
         let roles = share_rules(&mut users, &mut taken);
+        for (user, lists) in users.iter_mut().zip(written_out) {
+            user.lists.append(lists);
+        }
         self.draft.roles = [vec![everyone], roles].concat();
         self.draft.users = users;
         self.acl = acl;
@@ -227,8 +231,8 @@ impl Import {
         }
     }
 
-    /// Gives a user its rules and its part of the patterns.
-    fn user(&mut self, acl: &AclFile, user: &mut User, client_id: &[String]) {
+    /// Gives a user its rules; what patterns are written out for it, for nobody else can have the same.
+    fn user(&mut self, acl: &AclFile, user: &mut User, client_id: &[String]) -> Lists {
         let own = acl.users.get(&user.name).map(|section| section.rules.clone()).unwrap_or_default();
         for number in own {
             let Some(rule) = acl.rules.get(number) else { continue };
@@ -245,6 +249,8 @@ impl Import {
                 add(&mut user.lists, rule.filter.clone(), rule.grant);
             }
         }
+        user.lists.tidy();
+        let mut written_out = Lists::default();
         let name = user.name.clone();
         let has_wildcard = name.contains(['+', '#']);
         if has_wildcard && self.dialect() != Dialect::GoAuth {
@@ -259,7 +265,7 @@ impl Import {
                 }
                 match self.reading(rule, &name) {
                     Reading::Shared | Reading::Nothing => {}
-                    Reading::Own(filter) => add(&mut user.lists, filter, rule.grant),
+                    Reading::Own(filter) => add(&mut written_out, filter, rule.grant),
                     Reading::LeftOut(why) => {
                         let is_new = self.left_out_for.entry(name.clone().into_bytes()).or_default().insert(*number);
                         if is_new {
@@ -271,7 +277,7 @@ impl Import {
                 }
             }
         }
-        user.lists.tidy();
+        written_out
     }
 
     fn reading(&self, rule: &Rule, name: &str) -> Reading {
@@ -405,6 +411,18 @@ impl Source for Import {
 
     fn admits(&self, _: Option<&[u8]>, _: &[u8]) -> bool {
         true
+    }
+
+    fn rules_of(&self, user: &str) -> Vec<String> {
+        let Some(acl) = &self.acl else { return Vec::new() };
+        let general = |rule: &Rule| {
+            let levels: Vec<_> = rule.filter.split('/').map(|level| if level == user { "%u" } else { level }).collect();
+            format!("{:?} {}", rule.grant, levels.join("/"))
+        };
+        let own = acl.users.get(user).map_or(&[][..], |section| &section.rules);
+        let mut rules: Vec<_> = own.iter().filter_map(|number| acl.rules.get(*number)).map(general).collect();
+        rules.sort_unstable();
+        rules
     }
 
     fn overlaps(&self) -> bool {

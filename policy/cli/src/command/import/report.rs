@@ -66,7 +66,7 @@ fn words(cause: Cause, allowed: bool) -> &'static str {
         (Cause::Brokers, false) => "the brokers differ about this, so it is refused",
         (Cause::Brokers, true) => "the brokers differ about this, and it is granted",
         (Cause::ClientIds, _) => "client ids that are refused",
-        (Cause::Subscriptions, _) => "subscriptions that are refused, for they would be handed nothing they may have",
+        (Cause::Subscriptions, _) => "subscriptions that are refused, for nobody grants what they would be handed",
         (Cause::MoreSubscriptions, _) => {
             "subscriptions that are granted, as something they may have would be handed to them"
         }

@@ -57,8 +57,9 @@ impl Import {
                     [only] => config.roles.get(only).map(|role| role.comment.clone()).unwrap_or_default(),
                     several => vec![format!("The roles {} together.", several.join(", "))],
                 };
-                let mut name = client.roles.join("+");
-                while !name.is_empty() && !taken.insert(name.clone()) {
+                // Without a role there is what is open to all.
+                let mut name = if client.roles.is_empty() { "default".to_owned() } else { client.roles.join("+") };
+                while !taken.insert(name.clone()) {
                     name.push('2');
                 }
                 let name = if lists.is_empty() { String::new() } else { name };
