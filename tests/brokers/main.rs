@@ -13,6 +13,7 @@ mod identity;
 mod listeners;
 mod log;
 mod logins;
+mod migrate;
 mod publish;
 mod reload;
 mod session;
@@ -101,6 +102,7 @@ const MODULES: &[&[Test]] = &[
     listeners::TESTS,
     log::TESTS,
     logins::TESTS,
+    migrate::TESTS,
     publish::TESTS,
     reload::TESTS,
     session::TESTS,

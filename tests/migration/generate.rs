@@ -77,7 +77,7 @@ pub(crate) fn acl_file(random: &mut Rng, most: usize) -> String {
         let is_pattern = random.usize(..3) == 0;
         let kind = if is_pattern { "pattern" } else { "topic" };
         let filter = filter(random, is_pattern);
-        let access = pick(random, &["", "read", "write", "readwrite", "readwrite", "deny", "deny"]);
+        let access = pick(random, &["", "", "read", "write", "readwrite", "readwrite", "readwrite", "deny", "deny"]);
         let access = if access.is_empty() && filter.contains(' ') { "read" } else { access };
         let gap = pick(random, &[" ", " ", "  "]);
         let separator = if access.is_empty() { "" } else { " " };

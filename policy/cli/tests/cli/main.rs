@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod hash;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
