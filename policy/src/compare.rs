@@ -171,7 +171,7 @@ impl<'p> Comparer<'p> {
             let profile = Profile { old: side(old, name), new: side(new, name), admitted, name: own_name };
             groups.entry(profile).or_insert((0, name)).0 += 1;
         }
-        let mut groups: Vec<_> = groups.into_iter().filter(|(profile, _)| !profile.is_same(old, new)).collect();
+        let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|(_, (_, name))| *name);
         for (profile, (count, name)) in groups {
             let who = Who::Users(count, name.to_vec());
@@ -274,6 +274,7 @@ impl<'p> Comparer<'p> {
                 }
             }
             self.extent = self.extent.and(all_topics).and(all_subscriptions);
+            found.sort_by_key(|(right, _)| *right);
             for (right, text) in found {
                 let action = match right {
                     Right::Publish => Action::Publish(&text),
@@ -377,13 +378,6 @@ impl<'p> Comparer<'p> {
             }
         }
         filters.texts().into_iter().map(<[u8]>::to_vec).collect()
-    }
-}
-
-impl Profile {
-    /// Whether nothing can be different: the same text of both policies, which are the same.
-    fn is_same(&self, old: &Policy, new: &Policy) -> bool {
-        std::ptr::eq(old, new) && self.old == self.new
     }
 }
 
