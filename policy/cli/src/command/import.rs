@@ -245,7 +245,7 @@ impl How {
         let text = draft.policy(None);
         let loaded = parse(&text, "the new policy").map_err(|failure| self.not_a_policy(failure))?;
         notes.iter().for_each(complain);
-        report::warnings(&loaded.warnings, self.bind);
+        report::warnings(&loaded.warnings);
         let mut bar: Option<Progress> = None;
         let report = check(source, &loaded.policy, &draft, |done, total| {
             bar.get_or_insert_with(|| Progress::of("comparing", total)).at(done);

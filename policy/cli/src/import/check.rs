@@ -37,6 +37,9 @@ pub trait Source {
     /// Whether the broker lets the user connect under this client id.
     fn admits(&self, user: Option<&[u8]>, id: &[u8]) -> bool;
 
+    /// Whether some rule that the policy keeps depends on the client id.
+    fn keeps_client_ids(&self) -> bool;
+
     /// What it says of this user, with `%u` for the user's name where that is a level of its own.
     fn rules_of(&self, user: &str) -> Vec<String>;
 
@@ -62,8 +65,6 @@ pub enum Cause {
     HiddenTopics,
     /// The source lets through whatever no rule is about.
     Default,
-    /// Whoever may subscribe may also be handed what it subscribed to.
-    SubscribersReceive,
     /// The brokers read a rule differently.
     Brokers,
     /// Client ids that belong to others, or are not the user's.
@@ -141,6 +142,7 @@ pub fn check(source: &impl Source, policy: &Policy, draft: &Draft, mut progress:
         source,
         policy,
         names: draft.users.iter().map(|user| user.name.as_bytes()).collect(),
+        by_id: source.keeps_client_ids(),
         report: Report {
             unexplained: Vec::new(),
             unexplained_count: 0,
@@ -169,6 +171,7 @@ struct Checker<'c, S> {
     source: &'c S,
     policy: &'c Policy,
     names: BTreeSet<&'c [u8]>,
+    by_id: bool,
     report: Report,
 }
 
@@ -214,21 +217,23 @@ impl<S: Source> Checker<'_, S> {
     fn client(&mut self, user: Option<&[u8]>, count: usize) {
         self.report.clients += 1;
         let mut told = HashSet::new();
-        let ids = self.ids(user);
-        for id in &ids {
-            let client = Client { user, id };
-            let decision = self.policy.authorize(&client, Action::Connect);
-            let (admitted, expected) = (decision.is_allow(), self.source.admits(user, id));
+        // Where no rule depends on the id, one is like the other; patterns treat those with a wildcard in them apart.
+        let (mut asked, mut asked_wild) = (false, false);
+        for id in self.ids(user) {
+            let client = Client { user, id: &id };
+            let admitted = self.policy.authorize(&client, Action::Connect).is_allow();
+            let expected = self.source.admits(user, &id);
             if admitted {
-                self.topics(&client, count, &mut told);
+                let is_wild = id.iter().any(|b| matches!(b, b'+' | b'#'));
+                let before = std::mem::replace(if is_wild { &mut asked_wild } else { &mut asked }, true);
+                if !before || self.by_id {
+                    self.topics(&client, count, &mut told);
+                }
+                if !expected && !mqtt_acl_policy::is_auto_id(&id) {
+                    self.unexplained(&client, None, &id, true, "the broker");
+                }
             } else if expected {
-                let difference = self.difference(&client, None, id, false, "the broker");
-                self.explain(Cause::ClientIds, difference, count, &mut told);
-            }
-            if admitted && !expected && !mqtt_acl_policy::is_auto_id(id) {
-                let difference = self.difference(&client, None, id, true, "the broker");
-                self.report.unexplained_count += 1;
-                self.keep(difference);
+                self.explain(Cause::ClientIds, &client, (None, &id, false, "the broker"), count, &mut told);
             }
         }
     }
@@ -280,9 +285,7 @@ impl<S: Source> Checker<'_, S> {
         let would = self.source.would_say(client, access, topic);
         self.report.cases += 1;
         if would != allowed {
-            self.report.unexplained_count += 1;
-            let difference = self.difference(client, Some(access), topic, allowed, "the source as it was read");
-            self.keep(difference);
+            self.unexplained(client, Some(access), topic, allowed, "the source as it was read");
         }
         for (reading, broker) in self.source.readings().into_iter().enumerate() {
             let verdict = self.source.says(reading, client, access, topic);
@@ -295,8 +298,7 @@ impl<S: Source> Checker<'_, S> {
             }
             if verdict.is_allow() != allowed && would == allowed {
                 let cause = self.source.cause(reading, client, access, topic, allowed);
-                let difference = self.difference(client, Some(access), topic, allowed, broker);
-                self.explain(cause, difference, count, told);
+                self.explain(cause, client, (Some(access), topic, allowed, broker), count, told);
             }
         }
         allowed
@@ -313,36 +315,25 @@ impl<S: Source> Checker<'_, S> {
         let allowed = self.policy.authorize(client, Action::Subscribe(filter)).is_allow();
         self.report.subscriptions += 1;
         if allowed != expected {
-            self.report.unexplained_count += 1;
-            let difference = self.difference(client, Some(Access::Subscribe), filter, allowed, "what may be read");
-            self.keep(difference);
+            self.unexplained(client, Some(Access::Subscribe), filter, allowed, "what may be read");
             return;
         }
         for (reading, broker) in self.source.readings().into_iter().enumerate() {
             let verdict = self.source.says(reading, client, Access::Subscribe, filter);
             if verdict.is_allow() != allowed {
                 let cause = if allowed { Cause::MoreSubscriptions } else { Cause::Subscriptions };
-                let difference = self.difference(client, Some(Access::Subscribe), filter, allowed, broker);
-                self.explain(cause, difference, count, told);
+                self.explain(cause, client, (Some(Access::Subscribe), filter, allowed, broker), count, told);
             }
         }
     }
 
-    fn difference(
-        &self,
-        client: &Client<'_>,
-        access: Option<Access>,
-        topic: &[u8],
-        allowed: bool,
-        broker: &'static str,
-    ) -> Difference {
+    fn difference(&self, client: &Client<'_>, (access, topic, allowed, broker): Answer<'_>) -> Difference {
         let action = match access {
             None => Action::Connect,
             Some(Access::Read) => Action::Receive(topic),
             Some(Access::Write) => Action::Publish(topic),
             Some(Access::Subscribe) => Action::Subscribe(topic),
         };
-        // Words are only made for what may be shown.
         let reason = self.policy.reason(client, self.policy.authorize(client, action)).to_string();
         Difference {
             user: client.user.map(<[u8]>::to_vec),
@@ -355,18 +346,43 @@ impl<S: Source> Checker<'_, S> {
         }
     }
 
-    fn keep(&mut self, difference: Difference) {
+    fn unexplained(
+        &mut self,
+        client: &Client<'_>,
+        access: Option<Access>,
+        topic: &[u8],
+        allowed: bool,
+        broker: &'static str,
+    ) {
+        self.report.unexplained_count += 1;
         if self.report.unexplained.len() < KEPT {
+            let difference = self.difference(client, (access, topic, allowed, broker));
             self.report.unexplained.push(difference);
         }
     }
 
-    fn explain(&mut self, cause: Cause, difference: Difference, count: usize, told: &mut HashSet<(Cause, bool)>) {
-        let key = (cause, difference.allowed);
-        let class = self.report.classes.entry(key).or_insert_with(|| Class { users: 0, cases: 0, example: difference });
-        class.cases += 1;
-        if told.insert(key) {
-            class.users += count;
+    fn explain(
+        &mut self,
+        cause: Cause,
+        client: &Client<'_>,
+        answer: Answer<'_>,
+        count: usize,
+        told: &mut HashSet<(Cause, bool)>,
+    ) {
+        let key = (cause, answer.2);
+        if !self.report.classes.contains_key(&key) {
+            // Words are only made for what is shown.
+            let example = self.difference(client, answer);
+            self.report.classes.insert(key, Class { users: 0, cases: 0, example });
+        }
+        if let Some(class) = self.report.classes.get_mut(&key) {
+            class.cases += 1;
+            if told.insert(key) {
+                class.users += count;
+            }
         }
     }
 }
+
+/// What is asked for, of what, whether the policy allows it, and who says otherwise.
+type Answer<'a> = (Option<Access>, &'a [u8], bool, &'static str);

@@ -363,6 +363,12 @@ impl Source for Import {
             .is_none_or(|only| only.as_bytes() == id)
     }
 
+    fn keeps_client_ids(&self) -> bool {
+        let rules =
+            self.config.roles.values().flat_map(|role| [&role.send, &role.receive, &role.literal, &role.pattern]);
+        rules.flatten().any(|acl| acl.topic.contains("%c"))
+    }
+
     fn rules_of(&self, user: &str) -> Vec<String> {
         self.config.user(user.as_bytes()).map(|user| user.roles.clone()).unwrap_or_default()
     }

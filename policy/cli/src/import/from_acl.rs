@@ -413,6 +413,13 @@ impl Source for Import {
         true
     }
 
+    fn keeps_client_ids(&self) -> bool {
+        let rules = self.acl.as_ref().map_or(&[][..], |acl| &acl.rules);
+        (0..)
+            .zip(rules)
+            .any(|(number, rule)| rule.is_pattern && rule.filter.contains("%c") && !self.left_out.contains(&number))
+    }
+
     fn rules_of(&self, user: &str) -> Vec<String> {
         let Some(acl) = &self.acl else { return Vec::new() };
         let general = |rule: &Rule| {

@@ -6,13 +6,10 @@ use mqtt_acl_policy::{Escaped, Extent, Problem};
 
 use crate::text::{complain, count};
 
-/// The warnings of the new policy, as far as they do not follow from how it was made.
-pub(super) fn warnings(warnings: &[Problem], bind: bool) {
+/// The warnings of the new policy, which is not a file yet in which they could have a place.
+pub(super) fn warnings(warnings: &[Problem]) {
     for warning in warnings {
-        // One line at the end speaks of all users' client ids.
-        if bind || !warning.text.starts_with("`*` lets its holders") {
-            complain(format_args!("warning: {}", warning.text));
-        }
+        complain(format_args!("warning: {}", warning.text));
     }
 }
 
@@ -62,7 +59,6 @@ fn words(cause: Cause, allowed: bool) -> &'static str {
         (Cause::HiddenTopics, true) => "wildcards no longer deny topics that begin with `$`",
         (Cause::Default, false) => "what no rule speaks of is refused",
         (Cause::Default, true) => "what no rule speaks of is granted",
-        (Cause::SubscribersReceive, _) => "who may subscribe is also handed the messages",
         (Cause::Brokers, false) => "the brokers differ about this, so it is refused",
         (Cause::Brokers, true) => "the brokers differ about this, and it is granted",
         (Cause::ClientIds, _) => "client ids that are refused",
