@@ -56,12 +56,12 @@ fn a_broker_moves_over_and_back(install: &Install) {
     // Import and check.
     let path = |name: &str| broker.folder.join(name).display().to_string();
     let (policy, acl, passwd) = (path("policy.toml"), path("acl"), path("passwd"));
-    let imported =
-        run(&["import", "mosquitto", "--acl-file", &acl, "--password-file", &passwd, "--bind", "--output", &policy]);
+    let files = ["import", "mosquitto", "--acl-file", &acl, "--password-file", &passwd];
+    // The broker's user in a container is none of this machine's that the file could be given to.
+    let imported = run(&[&files[..], &["--bind", "--output", &policy, "--broker-user", "root"]].concat());
     assert!(imported.contains("the same but for the differences above"), "{imported}");
     assert!(imported.contains("3 users, 2 roles"), "{imported}");
     assert!(run(&["check", &policy]).contains(": ok: 3 users, 2 roles"));
-    // The broker's user in a container is none of this machine's that the file could be given to.
     set_mode(&broker.policy_file(), 0o644);
 
     // Switch over: one more file beside the configuration, which stays as it is.

@@ -93,7 +93,7 @@ impl Import {
                 written_out.push(self.user(acl, user, &client_id));
             }
             if options.anonymous {
-                self.draft.anonymous = Some(self.anonymous(acl, options));
+                self.draft.anonymous = Some(self.anonymous(acl));
             } else if let Some(first) = acl.anonymous.first() {
                 let place = acl.place(*first);
                 let text = "rules before any `user` are for clients without a user name, which are left out: the policy would \
@@ -303,7 +303,7 @@ impl Import {
         Reading::Own(filter)
     }
 
-    fn anonymous(&mut self, acl: &AclFile, options: &Options) -> Role {
+    fn anonymous(&mut self, acl: &AclFile) -> Role {
         let mut role = Role { comment: vec!["Clients without a user name.".into()], ..Role::default() };
         for number in acl.anonymous.iter().chain(&acl.common.rules) {
             let Some(rule) = acl.rules.get(*number).filter(|_| !self.left_out.contains(number)) else { continue };
@@ -330,7 +330,6 @@ impl Import {
             }
             add(&mut role.lists, rule.filter.clone(), rule.grant);
         }
-        let _ = options;
         role.lists.tidy();
         role
     }
