@@ -60,6 +60,8 @@ fn a_broker_moves_over_and_back(install: &Install) {
     // The broker's user in a container is none of this machine's that the file could be given to.
     let imported = run(&[&files[..], &["--bind", "--output", &policy, "--broker-user", "root"]].concat());
     assert!(imported.contains("the same but for the differences above"), "{imported}");
+    // What acl_file never refused, and would deliver nothing: of this, somebody has to be told.
+    assert!(imported.contains("difference: subscriptions that are refused"), "{imported}");
     assert!(imported.contains("3 users, 2 roles"), "{imported}");
     assert!(run(&["check", &policy]).contains(": ok: 3 users, 2 roles"));
     set_mode(&broker.policy_file(), 0o644);
@@ -95,7 +97,7 @@ fn behaviour(broker: &Broker) -> Vec<String> {
             let code = client.publish(&Publish::new(topic, "x").qos(1)).expect("the client stays connected");
             told.push(format!("{user} publishes {topic}: {}", yes(code < 0x80)));
         }
-        let codes = client.subscribe_all(&["#", "news/#"], 1).expect("the client stays connected");
+        let codes = client.subscribe_all(&["#"], 1).expect("the client stays connected");
         told.push(format!("{user} subscribes to all: {}", yes(codes.iter().all(|code| *code < 0x80))));
     }
     for reader in ["alice", "bob"] {
