@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . deploy/packages.sh
 
-parts=(lint unit exports oracle mock brokers bench demo package azure machine)
+parts=(lint unit exports oracle mock brokers migration bench demo package azure machine)
 declare -A about=(
     [lint]="formatting, clippy and rustdoc with warnings denied, shellcheck"
     [unit]="the engine, the command line and the plugin's own parts: tables, properties, files"
@@ -20,6 +20,7 @@ declare -A about=(
     [oracle]="libmosquitto's topic matcher against the engine's"
     [mock]="the library inside a C mock host, as 2.0 and as 2.1, also under valgrind"
     [brokers]="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
+    [migration]="what the importer says of acl_file and dynamic-security, against Mosquitto's own; a million cases with --full"
     [bench]="that the benchmarks work, in tiny sizes: tests/bench.sh ... --smoke; and how many instructions a decision takes"
     [demo]="the reference deployment: deploy/demo.sh --check"
     [package]="the packages: how they are made, installed, upgraded and removed beside a broker; the container image"
@@ -122,6 +123,11 @@ part_brokers() {
     build
     try "prepare brokers" tests/brokers/prepare.sh
     try brokers cargo test --quiet --test brokers
+}
+
+part_migration() {
+    try "prepare brokers" tests/brokers/prepare.sh
+    try migration cargo test --quiet --test migration
 }
 
 part_bench() {

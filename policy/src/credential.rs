@@ -147,6 +147,14 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
+/// Whether a policy may hold this as a password string.
+///
+/// # Errors
+/// What is wrong with it, as the tail of a problem's text, which does not repeat it.
+pub fn is_password_string(text: &str) -> Result<(), String> {
+    Shape::read(text, &mut Vec::new()).map(|_| ())
+}
+
 /// Makes the argon2id string of a password, with the parameters that OWASP recommends: m=19456,t=2,p=1.
 ///
 /// # Errors

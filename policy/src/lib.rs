@@ -15,7 +15,8 @@
 //!                                   ├─ scenario    the policy's own tests
 //!                                   ├─ bearing     the other rules that bear on a request (plain)
 //!                                   ├─ nearest     what a refused request lacks (plain)
-//!                                   └─ who         who may do something
+//!                                   ├─ who         who may do something
+//!                                   └─ compare     whose rights differ from another policy's (witness)
 //!
 //! sources    what a load looked at, to tell when it changes
 //! last_good  a policy that was in force, kept for a start with a broken one (recover: what that one still says)
@@ -28,6 +29,7 @@ mod bearing;
 mod binding;
 mod bytes;
 mod census;
+mod compare;
 mod compile;
 mod credential;
 mod decision;
@@ -52,11 +54,13 @@ mod template;
 mod topic;
 mod users;
 mod who;
+mod witness;
 
 pub use crate::account::Account;
 pub use crate::bearing::{Bearing, RuleView};
 pub use crate::binding::{HTTP_API, is_auto_id};
-pub use crate::credential::{Token, hash, is_token};
+pub use crate::compare::{Comparison, Holders, Right, Shift, compare};
+pub use crate::credential::{Token, hash, is_password_string, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::last_good::{LastGood, Unkept};
@@ -73,5 +77,7 @@ pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
 pub use crate::sources::{Glance, Hash, Sources};
-pub use crate::topic::{is_subscription, is_topic_name};
+pub use crate::template::{is_rule, is_usable as is_usable_name};
+pub use crate::topic::{is_subscription, is_topic_filter, is_topic_name};
 pub use crate::who::{Able, Ids, Who};
+pub use crate::witness::{CaseId, Extent, Filters, Subscription, Walk};

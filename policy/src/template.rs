@@ -27,7 +27,7 @@ pub(crate) enum Variable {
 }
 
 /// The number of an attribute, of those that the rules of a policy use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AttributeId(pub(crate) u16);
 
 impl AttributeId {
@@ -86,6 +86,14 @@ impl<'a> Template<'a> {
             _ => None,
         })
     }
+}
+
+/// Whether a rule of a policy may say this.
+///
+/// # Errors
+/// What is wrong with it and what to write instead, as the tail of a problem's text.
+pub fn is_rule(filter: &str) -> Result<(), String> {
+    Template::parse(filter).map(|_| ())
 }
 
 /// Reads one level of a rule's filter.
@@ -149,7 +157,7 @@ fn unknown_template(text: &str) -> Option<&str> {
 
 /// Whether a name may stand for a level: one that is empty, begins with `$`, or holds `+`, `#`, `/` or a control
 /// character matches no template (S12; CVE-2017-7650 is what happens otherwise).
-pub(crate) fn is_usable(name: &[u8]) -> bool {
+pub fn is_usable(name: &[u8]) -> bool {
     !name.is_empty()
         && name.first() != Some(&b'$')
         && !name.iter().any(|b| matches!(b, b'+' | b'#' | b'/' | 0..=0x1f | 0x7f))

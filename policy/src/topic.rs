@@ -112,6 +112,11 @@ pub fn is_subscription(text: &[u8]) -> bool {
     text.len() <= LONGEST && Subscription::parse(text).is_ok()
 }
 
+/// Whether this is a topic filter: not empty, wildcards as levels of their own, `#` last, at most 65,535 bytes.
+pub fn is_topic_filter(text: &[u8]) -> bool {
+    text.len() <= LONGEST && Filter::parse(text).is_some()
+}
+
 /// The longest topic, in bytes (MQTT 5, section 1.5.4).
 pub(crate) const LONGEST: usize = 65_535;
 

@@ -17,6 +17,7 @@ mod listeners;
 mod live;
 mod log;
 mod logins;
+mod migrate;
 mod publish;
 mod reload;
 mod session;
@@ -108,6 +109,7 @@ const MODULES: &[&[Test]] = &[
     live::TESTS,
     log::TESTS,
     logins::TESTS,
+    migrate::TESTS,
     publish::TESTS,
     reload::TESTS,
     session::TESTS,

@@ -6,6 +6,7 @@ mod command;
 mod edit;
 mod exit;
 mod json;
+mod output;
 #[cfg(feature = "pages")]
 mod pages;
 mod progress;
@@ -17,7 +18,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, doctor, explain, hash, schema, test, token, user, who_can};
+use crate::command::{check, diff, doctor, explain, hash, import, schema, test, token, user, who_can};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -39,10 +40,12 @@ Examples:
   mqtt-acl doctor                         the broker's whole installation
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
   mqtt-acl who-can publish dt/demo/1/dev00001/senml
+  mqtt-acl diff policy.toml new.toml      whose rights change, with an example each
+  mqtt-acl import mosquitto --acl-file acl --password-file passwd
 
 Exit status:
-  0  fine; for `explain`: allowed; for `who-can`: somebody
-  1  problems, a failed test; for `explain`: refused; for `who-can`: nobody
+  0  fine; for `explain`: allowed; for `who-can`: somebody; for `diff`: the same
+  1  problems, a failed test; for `explain`: refused; for `who-can`: nobody; for `diff`: not the same
   2  wrong usage
 
 `mqtt-acl COMMAND --help` explains a command."
@@ -63,6 +66,8 @@ enum Command {
     Doctor(doctor::Doctor),
     Schema(schema::Schema),
     WhoCan(who_can::WhoCan),
+    Diff(diff::Diff),
+    Import(import::Import),
 }
 
 impl Command {
@@ -77,6 +82,8 @@ impl Command {
             Self::Doctor(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::WhoCan(command) => command.run(out),
+            Self::Diff(command) => command.run(out),
+            Self::Import(command) => command.run(out),
         }
     }
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod explain;
@@ -10,6 +12,8 @@ mod explain;
 mod hash;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
