@@ -3,7 +3,10 @@
 mod read;
 mod token;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
@@ -24,7 +27,12 @@ pub(crate) struct Credential {
     pub(crate) slot: Slot,
 }
 
+/// Which password string a client logged in with: every policy of this process that holds the same string knows it by the
+/// same number, and nothing can be told from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialId(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scheme {
     /// A secret of 256 random bits, and so the only one that one SHA-256 is enough for.
     Token,
@@ -43,7 +51,7 @@ enum Scheme {
     Sha512,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Prf {
     Sha256,
     Sha512,
@@ -99,6 +107,12 @@ impl Credential {
             }
         }
         computed.as_slice().ct_eq(&self.hash).into()
+    }
+
+    /// Which password string this is.
+    pub(crate) fn id(&self) -> CredentialId {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        CredentialId(KEY.hash_one((self.scheme, &self.salt, &self.hash)))
     }
 
     /// Whether both were read from the same password string.

@@ -10,6 +10,7 @@
 //!                                   ├─ binding     client ids
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
+//!                                   ├─ session     what a policy means for who was admitted by an earlier one
 //!                                   └─ scenario    the policy's own tests
 //! ```
 
@@ -30,11 +31,12 @@ mod policy;
 mod problem;
 mod reason;
 mod scenario;
+mod session;
 mod template;
 mod topic;
 
 pub use crate::binding::{HTTP_API, is_auto_id};
-pub use crate::credential::{Token, hash, is_token};
+pub use crate::credential::{CredentialId, Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::limits::Limits;
