@@ -21,6 +21,7 @@ mod loader;
 mod logins;
 mod options;
 mod plugin;
+mod sessions;
 mod sys;
 mod threads;
 mod tickless;

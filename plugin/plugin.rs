@@ -1,11 +1,12 @@
 //! One loaded instance of the plugin: the policy in force, and what it answers to the broker's events.
 
 mod login;
+mod sweep;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use mqtt_acl_policy::{self as policy, Action, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity};
@@ -17,6 +18,7 @@ use crate::journal::Journal;
 use crate::loader::{self, Loader, Outcome};
 use crate::logins::{self, Logins};
 use crate::options::Options;
+use crate::sessions::{Owner, sessions};
 use crate::threads::Waker;
 use crate::tickless::{Duty, Tickless};
 
@@ -25,12 +27,15 @@ use crate::tickless::{Duty, Tickless};
 #[derive(Debug)]
 pub(crate) struct Plugin {
     broker: &'static Broker,
+    /// Tells it from other instances in this process.
+    number: Owner,
     journal: Journal,
     path: PathBuf,
     policy: ArcSwap<Policy>,
     loader: Loader,
     logins: Logins,
     tickless: Tickless,
+    sweep: Mutex<Option<sweep::Sweep>>,
     /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
     in_pass: AtomicBool,
 }
@@ -88,14 +93,17 @@ impl Plugin {
                 return None;
             }
         };
+        static LAST: AtomicU32 = AtomicU32::new(0);
         Some(Self {
             broker,
+            number: LAST.fetch_add(1, Ordering::Relaxed),
             journal,
             path,
             policy: ArcSwap::new(policy),
             loader,
             logins,
             tickless: Tickless::default(),
+            sweep: Mutex::default(),
             in_pass: AtomicBool::new(false),
         })
     }
@@ -126,6 +134,11 @@ impl Plugin {
         let decision = policy.authorize(&client, action);
         let kept = self.tickless.is_kept(id) && event.access != Access::Unsubscribe;
         if decision.is_allow() && !kept {
+            match event.access {
+                Access::Subscribe => self.note_subscription(event),
+                Access::Unsubscribe => sessions().unsubscribed(event.key, event.topic),
+                Access::Read | Access::Write => {}
+            }
             return Answer::SUCCESS;
         }
         // A refused delivery is nobody's deed, and there is one for every message and subscriber.
@@ -154,12 +167,8 @@ impl Plugin {
         self.logins.turn();
         self.finish_logins();
         self.swap();
+        self.sweep();
         self.journal.flush();
-    }
-
-    /// DISCONNECT: of use only where nothing ticks.
-    pub(crate) fn disconnect(&self) {
-        self.do_without_tick();
     }
 
     /// What TICK would do, where nothing ticks. Called at every event.
@@ -167,7 +176,7 @@ impl Plugin {
         let duty = self.tickless.duty();
         if duty == Duty::TellAndTick {
             let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the \
-                        first event a second after SIGHUP";
+                        first event a second after SIGHUP, and disconnects nobody";
             self.journal.say(Level::Warning, line);
         }
         if duty != Duty::None {
@@ -184,7 +193,7 @@ impl Plugin {
             Some(Outcome::Policy { policy, problems }) => {
                 let old = self.policy.swap(Arc::clone(&policy));
                 announce(&self.journal, &self.path, &policy, &problems);
-                self.loader.free(old);
+                self.begin_sweep(old);
             }
             Some(Outcome::Failure { summary, problems }) => {
                 tell(&self.journal, &problems);
@@ -196,6 +205,12 @@ impl Plugin {
     /// 2.1's HTTP listener asks under this id and without an address; MQTT clients are refused the id (S14).
     fn is_http_caller(&self, client: &Client<'_>) -> bool {
         self.broker.is_2_1() && client.address.is_none() && client.id == Some(HTTP_API.as_bytes())
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        sessions().forget(self.number);
     }
 }
 

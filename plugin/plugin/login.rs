@@ -9,6 +9,7 @@ use super::{Plugin, Who, inject_fault};
 use crate::answer::Answer;
 use crate::event::{BasicAuth, Client};
 use crate::logins::{self, Check, Finding, Hold, Job, Origin, Route};
+use crate::sessions::{Login, sessions};
 
 impl Plugin {
     /// BASIC_AUTH: a CONNECT, a session that is checked again after SIGHUP, or a caller of the HTTP listener.
@@ -28,6 +29,7 @@ impl Plugin {
             // What comes in the pass may be a session whose id another client waits under.
             let waits_no_more = (!self.in_pass.load(Ordering::Relaxed)).then_some(id);
             logins::pending().supersede(waits_no_more, event.key);
+            sessions().arrives(event.key);
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
@@ -58,6 +60,9 @@ impl Plugin {
             Decision::Allow(_) => {
                 self.note_old_password(verdict.as_ref(), &event.client);
                 self.tickless.granted(id, client.user, event.password);
+                if !http {
+                    self.note_login(event, &policy, verdict.as_ref());
+                }
                 Answer::SUCCESS
             }
             Decision::Deny(_) => {
@@ -65,6 +70,26 @@ impl Plugin {
                 self.note_refusal(&policy, decision, &event.client, kept);
                 if kept { Answer::SUCCESS } else { Answer::AUTH }
             }
+        }
+    }
+
+    /// Notes who logs in with what. 2.1 tells by CONNECT when the client is in.
+    fn note_login(&self, event: &BasicAuth<'_>, policy: &Policy, verdict: Option<&Verdict>) {
+        let Client { id: Some(id), username: user, .. } = event.client else { return };
+        let credential = verdict.and_then(|verdict| policy.credential(user?, verdict));
+        if self.broker.is_2_1() {
+            sessions().entering(event.key, credential);
+        } else {
+            sessions().connected(Login {
+                owner: self.number,
+                id,
+                user,
+                key: event.key,
+                is_clean: event.is_clean,
+                is_admitted: true,
+                credential,
+                is_certain: false,
+            });
         }
     }
 
@@ -146,8 +171,10 @@ impl Plugin {
         if job.ticket.is_some() {
             self.logins.rest(&job.id, job.since);
         }
+        let mut credential = None;
         let admitted = match finding {
             Finding::Checked(verdict) => {
+                credential = policy.credential(&job.user, &verdict);
                 let decision = policy.admit(&client, purpose, &verdict);
                 if decision.is_allow() {
                     self.note_old_password(Some(&verdict), &who);
@@ -168,6 +195,7 @@ impl Plugin {
         };
         match waits {
             Some(ticket) if admitted => {
+                sessions().entering(ticket.client(), credential);
                 logins::pending().enter(ticket, || self.broker.complete_basic_auth(&job.id, Answer::SUCCESS));
             }
             Some(_) => self.broker.complete_basic_auth(&job.id, Answer::AUTH),

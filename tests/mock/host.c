@@ -434,12 +434,20 @@ static void let_in(struct mosquitto *client)
 /* As in the broker, all this happens before the kick returns: the plugin is called while it calls. */
 static int kick(struct mosquitto *client, bool with_will)
 {
-	if (!client->online) return MOSQ_ERR_SUCCESS;
 	for (int p = 0; p < PLUGINS; p++) {
-		if (!plugins[p].callback_count) continue;
-		close_connection(&plugins[p], client, with_will);
-		if (client->subscription) emit("resubscribe %d", acl_check(&plugins[p], client, MOSQ_ACL_SUBSCRIBE, client->subscription));
+		if (!plugins[p].callback_count || (client->arrived && client->plugin != &plugins[p])) continue;
+		/* First the subscriptions that the session keeps, whether or not it is connected. */
+		if (client->subscription) {
+			int rc = acl_check(&plugins[p], client, MOSQ_ACL_SUBSCRIBE, client->subscription);
+			emit("resubscribe %d", rc);
+			if (rc != MOSQ_ERR_SUCCESS) {
+				free(client->subscription);
+				client->subscription = NULL;
+			}
+		}
+		if (client->online) close_connection(&plugins[p], client, with_will);
 	}
+	if (client->arrived) forget(client);
 	return MOSQ_ERR_SUCCESS;
 }
 
