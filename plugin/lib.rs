@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "three functions that C calls by name")]
 
 mod answer;
+mod audit;
 mod boundary;
 mod broker;
 mod conf;
@@ -21,6 +22,7 @@ mod loader;
 mod logins;
 mod options;
 mod plugin;
+mod refusals;
 mod sessions;
 mod sys;
 mod threads;

@@ -1,6 +1,7 @@
 //! One loaded instance of the plugin: the policy in force, and what it answers to the broker's events.
 
 mod login;
+mod refused;
 mod sweep;
 
 use std::fmt;
@@ -9,15 +10,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use mqtt_acl_policy::{self as policy, Action, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity};
+use mqtt_acl_policy::{
+    self as policy, Action, Decision, Escaped, Failure, HTTP_API, OneLine, Policy, Problem, Severity,
+};
 
 use crate::answer::Answer;
+use crate::audit::Audit;
 use crate::broker::{Broker, Level};
 use crate::event::{Access, AclCheck, Client};
 use crate::journal::Journal;
 use crate::loader::{self, Loader, Outcome};
 use crate::logins::{self, Logins};
 use crate::options::Options;
+use crate::refusals::{Cause, Refusals};
 use crate::sessions::{Owner, sessions};
 use crate::threads::Waker;
 use crate::tickless::{Duty, Tickless};
@@ -36,6 +41,8 @@ pub(crate) struct Plugin {
     logins: Logins,
     tickless: Tickless,
     sweep: Mutex<Option<sweep::Sweep>>,
+    refusals: Refusals<Arc<refused::Details>>,
+    audit: Audit,
     /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
     in_pass: AtomicBool,
 }
@@ -93,8 +100,16 @@ impl Plugin {
                 return None;
             }
         };
+        let audit = match Audit::start(options.audit_file) {
+            Ok(audit) => audit,
+            Err(error) => {
+                let text = format!("the broker does not start: no thread for the audit file: {error}");
+                journal.say(Level::Error, &text);
+                return None;
+            }
+        };
         static LAST: AtomicU32 = AtomicU32::new(0);
-        Some(Self {
+        let plugin = Self {
             broker,
             number: LAST.fetch_add(1, Ordering::Relaxed),
             journal,
@@ -104,8 +119,12 @@ impl Plugin {
             logins,
             tickless: Tickless::default(),
             sweep: Mutex::default(),
+            refusals: Refusals::new(),
+            audit,
             in_pass: AtomicBool::new(false),
-        })
+        };
+        plugin.audit_policy(&plugin.policy.load(), None);
+        Some(plugin)
     }
 
     pub(crate) fn broker(&self) -> &'static Broker {
@@ -125,30 +144,26 @@ impl Plugin {
             Access::Unsubscribe => Action::Unsubscribe,
         };
         let client = policy::Client { user: event.client.username, id };
+        let policy = self.policy.load();
         if event.access == Access::Write && logins::pending().is_stranger(event.key) {
-            let why = "the client is not logged in";
-            self.journal.remark(|| format!("refused will: {why}; {}", Who(&event.client)));
+            self.note_refused(event, &policy, Cause::Stranger);
             return Answer::ACL_DENIED;
         }
-        let policy = self.policy.load();
-        let decision = policy.authorize(&client, action);
-        let kept = self.tickless.is_kept(id) && event.access != Access::Unsubscribe;
-        if decision.is_allow() && !kept {
-            match event.access {
-                Access::Subscribe => self.note_subscription(event),
-                Access::Unsubscribe => sessions().unsubscribed(event.key, event.topic),
-                Access::Read | Access::Write => {}
+        let cause = match policy.authorize(&client, action) {
+            Decision::Deny(refusal) => Cause::Policy(refusal),
+            Decision::Allow(_) if event.access == Access::Unsubscribe => {
+                sessions().unsubscribed(event.key, event.topic);
+                return Answer::SUCCESS;
             }
-            return Answer::SUCCESS;
-        }
-        // A refused delivery is nobody's deed, and there is one for every message and subscriber.
-        if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
-            self.journal.remark(|| {
-                let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
-                let why = if kept { KEPT.to_owned() } else { policy.reason(&client, decision).to_string() };
-                format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&event.client), Escaped(event.topic))
-            });
-        }
+            Decision::Allow(_) if self.tickless.is_kept(id) => Cause::Kept,
+            Decision::Allow(_) => {
+                if event.access == Access::Subscribe {
+                    self.note_subscription(event);
+                }
+                return Answer::SUCCESS;
+            }
+        };
+        self.note_refused(event, &policy, cause);
         Answer::ACL_DENIED
     }
 
@@ -158,6 +173,7 @@ impl Plugin {
         self.tickless.reload();
         self.in_pass.store(self.tickless.ticks(), Ordering::Relaxed);
         self.loader.request();
+        self.audit.reopen();
     }
 
     /// TICK: the end of the pass, and the moment to put a new policy in force.
@@ -168,6 +184,7 @@ impl Plugin {
         self.finish_logins();
         self.swap();
         self.sweep();
+        self.tell_refusals();
         self.journal.flush();
     }
 
@@ -182,6 +199,7 @@ impl Plugin {
         if duty != Duty::None {
             self.finish_logins();
             self.swap();
+            self.tell_refusals();
             self.journal.flush();
         }
     }
@@ -192,11 +210,14 @@ impl Plugin {
             None => {}
             Some(Outcome::Policy { policy, problems }) => {
                 let old = self.policy.swap(Arc::clone(&policy));
+                self.close_refusals();
                 announce(&self.journal, &self.path, &policy, &problems);
+                self.audit_policy(&policy, None);
                 self.begin_sweep(old);
             }
             Some(Outcome::Failure { summary, problems }) => {
                 tell(&self.journal, &problems);
+                self.audit_no_policy(&summary, &problems);
                 self.journal.say(Level::Error, &format!("policy not loaded, the one in force stays: {summary}"));
             }
         }

@@ -22,7 +22,9 @@ impl Plugin {
         }
         self.do_without_tick();
         if event.is_cut {
-            self.journal.remark(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
+            let why = "the password holds a NUL byte";
+            self.audit_refused_login(&event.client, why);
+            self.journal.remark(|| format!("refused login: {why}; {}", Who(&event.client)));
             return Answer::AUTH;
         }
         if !http {
@@ -58,7 +60,7 @@ impl Plugin {
         };
         match decision {
             Decision::Allow(_) => {
-                self.note_old_password(verdict.as_ref(), &event.client);
+                self.note_granted(verdict.as_ref(), &event.client);
                 self.tickless.granted(id, client.user, event.password);
                 if !http {
                     self.note_login(event, &policy, verdict.as_ref());
@@ -177,7 +179,7 @@ impl Plugin {
                 credential = policy.credential(&job.user, &verdict);
                 let decision = policy.admit(&client, purpose, &verdict);
                 if decision.is_allow() {
-                    self.note_old_password(Some(&verdict), &who);
+                    self.note_granted(Some(&verdict), &who);
                 } else {
                     self.logins.failed(policy.limits(), &job.user, job.origin);
                     self.note_refusal(&policy, decision, &who, false);
@@ -203,16 +205,18 @@ impl Plugin {
         }
     }
 
-    fn note_old_password(&self, verdict: Option<&Verdict>, client: &Client<'_>) {
+    fn note_granted(&self, verdict: Option<&Verdict>, client: &Client<'_>) {
+        self.audit_login(client, verdict.is_some_and(Verdict::is_old));
         if verdict.is_some_and(Verdict::is_old) {
             self.journal.remark(|| format!("login with an old password; {}", Who(client)));
         }
     }
 
     fn note_refusal(&self, policy: &Policy, decision: Decision, client: &Client<'_>, kept: bool) {
+        let asked = policy::Client { user: client.username, id: client.id.unwrap_or_default() };
+        self.audit_refused_login(client, policy.reason(&asked, decision));
         self.journal.remark(|| {
             let what = if kept { "kept a session that may do nothing" } else { "refused login" };
-            let asked = policy::Client { user: client.username, id: client.id.unwrap_or_default() };
             format!("{what}: {}; {}", policy.reason(&asked, decision), Who(client))
         });
         if self.logins.refused(policy.limits(), Origin::of(client, policy.limits())) {
@@ -222,6 +226,7 @@ impl Plugin {
 
     /// Logs that a password was not checked: of an episode of guessing, one line.
     fn note_hold(&self, hold: Hold, client: &Client<'_>) {
+        self.audit_refused_login(client, hold);
         match hold {
             Hold::Guarded(excess) if excess.tell => self.journal.alarm(|| format!("guessing: {hold}; {}", Who(client))),
             Hold::Guarded(_) => {}

@@ -235,6 +235,7 @@ impl Plugin {
             Loss::Credential => "the password string that it logged in with is not in the policy any more".to_owned(),
             Loss::Subscription => "a subscription that it may have is not granted any more".to_owned(),
         };
+        self.audit_kick(client, &why, is_online);
         let what = if is_online { "disconnected" } else { "offline session checked" };
         self.journal.remark(|| match client.user {
             Some(user) => format!("{what}: {why}; user \"{}\", client \"{}\"", Escaped(user), Escaped(client.id)),
