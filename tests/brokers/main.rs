@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod connect;
 mod deliver;
 mod deployment;
@@ -14,10 +15,12 @@ mod listeners;
 mod log;
 mod logins;
 mod publish;
+mod refusals;
 mod reload;
 mod session;
 mod start;
 mod subscribe;
+mod sweep;
 mod will;
 
 use std::process::ExitCode;
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
 }
 
 const MODULES: &[&[Test]] = &[
+    audit::TESTS,
     connect::TESTS,
     deliver::TESTS,
     deployment::TESTS,
@@ -102,10 +106,12 @@ const MODULES: &[&[Test]] = &[
     log::TESTS,
     logins::TESTS,
     publish::TESTS,
+    refusals::TESTS,
     reload::TESTS,
     session::TESTS,
     start::TESTS,
     subscribe::TESTS,
+    sweep::TESTS,
     will::TESTS,
 ];
 
