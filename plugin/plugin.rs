@@ -181,6 +181,7 @@ impl Plugin {
         self.tickless.tick();
         self.in_pass.store(false, Ordering::Relaxed);
         self.logins.turn();
+        sessions().turn();
         self.finish_logins();
         self.swap();
         self.sweep();

@@ -11,7 +11,7 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use mqtt_acl_policy::CredentialId;
@@ -42,6 +42,8 @@ pub(crate) struct Sessions {
     state: Mutex<State>,
     /// Whether the broker is being told to ask again about subscriptions, which are no new ones then.
     asks_again: AtomicBool,
+    /// How many connections have ended.
+    ends: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +63,16 @@ struct State {
     ended: HashMap<ClientKey, u64>,
     /// Whether there were more of them than are kept.
     forgot_ended: bool,
-    /// What the client logs in with that the broker is about to let in; 2.1 tells when it has.
-    entering: Option<(ClientKey, CredentialId)>,
+    /// The client that the broker is about to let in, on 2.1, which tells when it has.
+    entering: Option<Entering>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entering {
+    key: ClientKey,
+    /// The hash of its client id.
+    id: u64,
+    credential: Option<CredentialId>,
 }
 
 /// A session of which the plugin was told.
@@ -117,6 +127,25 @@ pub(crate) enum Next<T> {
     End,
 }
 
+/// What becomes of a session whose connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    Over,
+    /// The broker keeps it, or does not tell, as 2.0 with MQTT 5.
+    Kept,
+}
+
+/// What came of a kick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kicked {
+    /// Somebody was disconnected.
+    Disconnected,
+    /// Nobody was connected; the broker asked again about what the session keeps.
+    Offline,
+    /// There is no such session, or not the one that was meant.
+    Nobody,
+}
+
 /// Whether a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -128,15 +157,17 @@ pub(crate) enum Ended {
 
 impl Sessions {
     /// A login was granted on 2.1, which tells by [`Sessions::connected`] when the client is in.
-    pub(crate) fn entering(&self, key: ClientKey, credential: Option<CredentialId>) {
-        self.state().entering = credential.map(|credential| (key, credential));
+    pub(crate) fn entering(&self, key: ClientKey, id: &[u8], credential: Option<CredentialId>) {
+        let mut state = self.state();
+        let id = state.hasher.hash_one(id);
+        state.entering = Some(Entering { key, id, credential });
     }
 
     /// A client is connected, or as good as.
     pub(crate) fn connected(&self, mut login: Login<'_>) {
         let mut state = self.state();
-        if let Some((key, credential)) = state.entering.take() {
-            login.credential = login.credential.or((key == login.key).then_some(credential));
+        if let Some(entering) = state.entering.take().filter(|entering| entering.key == login.key) {
+            login.credential = login.credential.or(entering.credential);
         }
         state.connected(login);
     }
@@ -156,9 +187,11 @@ impl Sessions {
         }
     }
 
-    /// A connection has ended, and with it the session, if that is known.
-    pub(crate) fn ended(&self, key: ClientKey, id: Option<&[u8]>, is_over: bool) {
+    /// A connection has ended.
+    pub(crate) fn ended(&self, key: ClientKey, id: Option<&[u8]>, session: After) {
+        self.ends.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
+        state.entering = state.entering.filter(|entering| entering.key != key);
         if let Some(id) = id {
             let hash = state.hasher.hash_one(id);
             if state.ended.len() < ENDED || state.ended.contains_key(&key) {
@@ -167,14 +200,21 @@ impl Sessions {
                 state.forgot_ended = true;
             }
         }
-        state.went(key, is_over);
+        state.went(key, session);
     }
 
-    /// Whether the connection has ended of what lies there: what it publishes is its will then.
+    /// Whether the connection has ended of what lies there, or is about to: what it publishes is its will then.
     pub(crate) fn has_ended(&self, key: ClientKey, id: &[u8]) -> Ended {
         let state = self.state();
+        let hash = state.hasher.hash_one(id);
+        // Of one that is taken over, the broker asks about the will first and tells of the end then.
+        let is_entering = state.entering.is_some_and(|entering| entering.id == hash && entering.key != key);
+        let current = state.find(id).and_then(|slot| state.slots.get(slot)?.as_ref()).map(|session| session.presence);
+        if is_entering || matches!(current, Some(Presence::Online(other)) if other != key) {
+            return Ended::Yes;
+        }
         match state.ended.get(&key) {
-            Some(hash) if *hash == state.hasher.hash_one(id) => Ended::Yes,
+            Some(ended) if *ended == hash => Ended::Yes,
             None if state.forgot_ended => Ended::Perhaps,
             _ => Ended::No,
         }
@@ -185,6 +225,11 @@ impl Sessions {
         let mut state = self.state();
         state.ended.remove(&key);
         state.entering = None;
+    }
+
+    /// Whoever was to be let in is in by now, or was rejected by the broker itself.
+    pub(crate) fn turn(&self) {
+        self.state().entering = None;
     }
 
     /// The number of the last login: those after it were granted by a newer policy.
@@ -215,32 +260,38 @@ impl Sessions {
     }
 
     /// Has `kick` disconnect a session, or have the broker ask again about one that is offline, unless somebody has logged in
-    /// under its id since (S22); then drops those subscriptions that it may no longer have. Says whether it was done.
+    /// under its id since (S22); then drops those subscriptions that it may no longer have.
     pub(crate) fn kick(
         &self,
         id: &[u8],
         generation: u64,
         kick: impl FnOnce() -> bool,
         keeps: impl Fn(&[u8]) -> bool,
-    ) -> bool {
+    ) -> Kicked {
         if !self.state().is_current(id, generation) {
-            return false;
+            return Kicked::Nobody;
         }
-        let exists = self.ask_again(kick);
+        let kicked = self.kick_unseen(kick);
+        let exists = kicked != Kicked::Nobody;
         let mut state = self.state();
         if let Some(slot) = state.find(id).filter(|_| state.is_current(id, generation)) {
             state.change(slot, |session| session.filters.retain(|filter| exists && keeps(filter)));
-            state.tidy(slot, !exists);
+            state.tidy(slot, if exists { After::Kept } else { After::Over });
         }
-        exists
+        kicked
     }
 
-    /// While the broker asks again about subscriptions.
-    pub(crate) fn ask_again<T>(&self, kick: impl FnOnce() -> T) -> T {
+    /// The same for a session that is not in the table. What the broker asks meanwhile are no new subscriptions.
+    pub(crate) fn kick_unseen(&self, kick: impl FnOnce() -> bool) -> Kicked {
+        let ends = self.ends.load(Ordering::Relaxed);
         self.asks_again.store(true, Ordering::Relaxed);
-        let result = kick();
+        let exists = kick();
         self.asks_again.store(false, Ordering::Relaxed);
-        result
+        match exists {
+            false => Kicked::Nobody,
+            true if self.ends.load(Ordering::Relaxed) == ends => Kicked::Offline,
+            true => Kicked::Disconnected,
+        }
     }
 
     /// An instance ends.
@@ -280,7 +331,7 @@ impl State {
         self.ended.remove(&key);
         if self.by_key.get(&key).copied() != self.find(id) {
             // Whoever lay there before is gone, and the broker did not tell.
-            self.went(key, false);
+            self.went(key, After::Kept);
         }
         self.last += 1;
         let generation = self.last;
@@ -300,7 +351,8 @@ impl State {
                 session.presence = presence;
                 session.is_admitted = is_admitted;
                 session.credential = credential;
-                session.is_certain = is_certain;
+                // What was restored from disk is gone since the first time.
+                session.is_certain |= is_certain;
             });
             self.by_key.insert(key, slot);
             return;
@@ -361,23 +413,22 @@ impl State {
     }
 
     /// The connection that lay there is gone.
-    fn went(&mut self, key: ClientKey, is_over: bool) {
+    fn went(&mut self, key: ClientKey, after: After) {
         let Some(slot) = self.by_key.remove(&key) else { return };
         self.last += 1;
         let number = self.last;
         self.change(slot, |session| session.presence = Presence::Offline(number));
         self.offline.insert(number, slot);
-        self.tidy(slot, is_over);
+        self.tidy(slot, after);
         if self.offline.len() > OFFLINE {
             self.drop_oldest();
         }
     }
 
-    /// Forgets an offline session of which nothing could be lost.
-    fn tidy(&mut self, slot: usize, is_over: bool) {
+    /// Forgets a session that is over.
+    fn tidy(&mut self, slot: usize, after: After) {
         let Some(Some(session)) = self.slots.get(slot) else { return };
-        let holds_nothing = session.filters.is_empty() && !session.has_more;
-        if matches!(session.presence, Presence::Offline(_)) && (is_over || holds_nothing) {
+        if after == After::Over && !session.is_online() {
             self.remove(slot);
         }
     }
@@ -486,17 +537,17 @@ mod tests {
         let table = Sessions::default();
         table.connected(login(b"id", b"a", A));
         table.subscribed(login(b"id", b"a", A), b"x/#");
-        table.ended(B, Some(b"id"), true);
+        table.ended(B, Some(b"id"), After::Over);
         assert_eq!(seen(&table), [("id".to_owned(), true, 1, false)]);
-        table.ended(A, Some(b"id"), false);
+        table.ended(A, Some(b"id"), After::Kept);
         assert_eq!(seen(&table), [("id".to_owned(), false, 1, false)]);
         table.connected(Login { is_clean: false, ..login(b"id", b"a", B) });
         assert_eq!(seen(&table), [("id".to_owned(), true, 1, false)], "it has its subscriptions again");
         table.connected(Login { is_clean: false, ..login(b"id", b"b", A) });
         assert_eq!(seen(&table), [("id".to_owned(), true, 0, true)], "what another left there is not known");
-        table.ended(B, Some(b"id"), true);
+        table.ended(B, Some(b"id"), After::Over);
         assert_eq!(seen(&table).len(), 1, "the connection that was taken over");
-        table.ended(A, Some(b"id"), true);
+        table.ended(A, Some(b"id"), After::Over);
         assert_eq!(seen(&table).len(), 0);
     }
 
@@ -534,18 +585,19 @@ mod tests {
         table.subscribed(login(b"id", b"a", A), b"y");
         let generation = table.last();
         table.connected(Login { is_clean: false, ..login(b"id", b"a", B) });
-        assert!(!table.kick(b"id", generation, || panic!("somebody else's"), |_| true));
+        assert_eq!(table.kick(b"id", generation, || panic!("somebody else's"), |_| true), Kicked::Nobody);
         let current = table.last();
         let keeps = |filter: &[u8]| filter == b"x";
         let kick = || {
             // The broker asks about what it has, and tells that the connection ends.
             table.subscribed(login(b"id", b"a", B), b"z");
-            table.ended(B, Some(b"id"), false);
+            table.ended(B, Some(b"id"), After::Kept);
             true
         };
-        assert!(table.kick(b"id", current, kick, keeps));
+        assert_eq!(table.kick(b"id", current, kick, keeps), Kicked::Disconnected);
         assert_eq!(seen(&table), [("id".to_owned(), false, 1, false)]);
-        assert!(!table.kick(b"id", current, || false, |_| true), "the broker has none");
+        assert_eq!(table.kick(b"id", current, || true, keeps), Kicked::Offline);
+        assert_eq!(table.kick(b"id", current, || false, |_| true), Kicked::Nobody, "the broker has none");
         assert_eq!(seen(&table).len(), 0);
     }
 
@@ -555,7 +607,7 @@ mod tests {
         for number in 0..OFFLINE + 10 {
             let (id, key) = (format!("id-{number}"), ClientKey(number * 16));
             table.subscribed(login(id.as_bytes(), b"a", key), b"x");
-            table.ended(key, Some(id.as_bytes()), false);
+            table.ended(key, Some(id.as_bytes()), After::Kept);
         }
         let all = seen(&table);
         assert_eq!(all.len(), OFFLINE);
@@ -583,13 +635,20 @@ mod tests {
     fn who_has_ended_is_told_by_place_and_id() {
         let table = Sessions::default();
         assert_eq!(table.has_ended(A, b"id"), Ended::No);
-        table.ended(A, Some(b"id"), true);
+        table.ended(A, Some(b"id"), After::Over);
         assert_eq!(table.has_ended(A, b"id"), Ended::Yes);
         assert_eq!(table.has_ended(A, b"other"), Ended::No);
+        table.connected(login(b"taken", b"a", B));
+        assert_eq!(table.has_ended(B, b"taken"), Ended::No);
+        assert_eq!(table.has_ended(A, b"taken"), Ended::Yes, "2.0: the new one is in");
+        table.entering(A, b"taken", None);
+        assert_eq!(table.has_ended(B, b"taken"), Ended::Yes, "2.1: it is about to be");
+        table.turn();
+        assert_eq!(table.has_ended(B, b"taken"), Ended::No);
         table.arrives(A);
         assert_eq!(table.has_ended(A, b"id"), Ended::No);
         for number in 0..=ENDED {
-            table.ended(ClientKey(number * 16), Some(b"id"), true);
+            table.ended(ClientKey(number * 16), Some(b"id"), After::Over);
         }
         assert_eq!(table.has_ended(ClientKey(ENDED * 16), b"id"), Ended::Perhaps);
     }

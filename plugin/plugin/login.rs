@@ -80,7 +80,7 @@ impl Plugin {
         let Client { id: Some(id), username: user, .. } = event.client else { return };
         let credential = verdict.and_then(|verdict| policy.credential(user?, verdict));
         if self.broker.is_2_1() {
-            sessions().entering(event.key, credential);
+            sessions().entering(event.key, id, credential);
         } else {
             sessions().connected(Login {
                 owner: self.number,
@@ -197,7 +197,7 @@ impl Plugin {
         };
         match waits {
             Some(ticket) if admitted => {
-                sessions().entering(ticket.client(), credential);
+                sessions().entering(ticket.client(), &job.id, credential);
                 logins::pending().enter(ticket, || self.broker.complete_basic_auth(&job.id, Answer::SUCCESS));
             }
             Some(_) => self.broker.complete_basic_auth(&job.id, Answer::AUTH),

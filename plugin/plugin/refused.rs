@@ -47,7 +47,8 @@ impl Plugin {
         let id = event.client.id.unwrap_or_default();
         let deed = match event.access {
             Access::Write if cause == Cause::Stranger => Deed::Will,
-            // The broker tells of the end of a connection before it asks about the will.
+            // Without an address it is no client, but the broker's copy of one that once published a retained message.
+            Access::Write if event.client.address.is_none() => Deed::Publish,
             Access::Write => match sessions().has_ended(event.key, id) {
                 Ended::Yes => Deed::Will,
                 Ended::No => Deed::Publish,

@@ -17,7 +17,7 @@ use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, HTTP_API, Polic
 use super::Plugin;
 use crate::broker::Level;
 use crate::event::{AclCheck, Connection};
-use crate::sessions::{Login, Next, Session, sessions};
+use crate::sessions::{After, Kicked, Login, Next, Session, sessions};
 
 /// What one TICK does: a session counts one, and each of its subscriptions another.
 const SHARE: usize = 256;
@@ -59,7 +59,6 @@ struct Loser {
     id: Box<[u8]>,
     user: Option<Box<[u8]>>,
     generation: u64,
-    is_online: bool,
     loss: Loss,
 }
 
@@ -95,7 +94,7 @@ impl Plugin {
 
     /// CLIENT_OFFLINE, on 2.1 alone: the connection has ended, the session has not.
     pub(crate) fn went_offline(&self, event: &Connection<'_>) {
-        sessions().ended(event.key, event.client.id, false);
+        sessions().ended(event.key, event.client.id, After::Kept);
     }
 
     /// DISCONNECT: a connection has ended, which may be one that was rejected under somebody else's id.
@@ -103,7 +102,8 @@ impl Plugin {
         if let Some(event) = event {
             // 2.0 does not tell when an MQTT 5 session ends.
             let is_over = self.broker.is_2_1() || (event.is_clean && !event.is_mqtt_5);
-            sessions().ended(event.key, event.client.id, is_over);
+            let after = if is_over { After::Over } else { After::Kept };
+            sessions().ended(event.key, event.client.id, after);
         }
         self.do_without_tick();
     }
@@ -215,20 +215,22 @@ impl Plugin {
         let client = policy::Client { user: loser.user.as_deref(), id: &loser.id };
         let keeps = |filter: &[u8]| policy.authorize(&client, Action::Subscribe(filter)).is_allow();
         let kicked = sessions().kick(&loser.id, loser.generation, || self.broker.kick(&loser.id), keeps);
-        if kicked {
-            count.add(loser.loss, loser.is_online);
-            self.note_kick(&client, loser.loss, loser.is_online);
-        }
+        self.note_kick(&client, loser.loss, kicked, count);
     }
 
     fn kick_unseen(&self, unseen: &Unseen, loss: Loss, count: &mut Count) {
-        if sessions().ask_again(|| self.broker.kick(&unseen.id)) {
-            count.add(loss, true);
-            self.note_kick(&policy::Client { user: unseen.user.as_deref(), id: &unseen.id }, loss, true);
-        }
+        let kicked = sessions().kick_unseen(|| self.broker.kick(&unseen.id));
+        let client = policy::Client { user: unseen.user.as_deref(), id: &unseen.id };
+        self.note_kick(&client, loss, kicked, count);
     }
 
-    fn note_kick(&self, client: &policy::Client<'_>, loss: Loss, is_online: bool) {
+    fn note_kick(&self, client: &policy::Client<'_>, loss: Loss, kicked: Kicked, count: &mut Count) {
+        let is_online = match kicked {
+            Kicked::Disconnected => true,
+            Kicked::Offline => false,
+            Kicked::Nobody => return,
+        };
+        count.add(loss, is_online);
         let policy = self.policy.load();
         let why = match loss {
             Loss::Admission(refusal) => policy.reason(client, Decision::Deny(refusal)).to_string(),
@@ -251,7 +253,6 @@ fn losing(session: &mut Session, policy: &Policy, before: Option<&Policy>) -> Op
         id: session.id.clone(),
         user: session.user.clone(),
         generation: session.generation,
-        is_online: session.is_online(),
         loss,
     })
 }
@@ -259,7 +260,10 @@ fn losing(session: &mut Session, policy: &Policy, before: Option<&Policy>) -> Op
 fn loss(session: &mut Session, policy: &Policy, before: Option<&Policy>) -> Option<Loss> {
     let client = policy::Client { user: session.user.as_deref(), id: &session.id };
     match policy.authorize(&client, Action::Connect) {
-        Decision::Deny(refusal) => return session.is_admitted.then_some(Loss::Admission(refusal)),
+        Decision::Deny(refusal) => {
+            let has_something = session.is_online() || session.has_more || !session.filters.is_empty();
+            return (session.is_admitted && has_something).then_some(Loss::Admission(refusal));
+        }
         Decision::Allow(_) => session.is_admitted = true,
     }
     // Who is offline has to log in anew anyway.

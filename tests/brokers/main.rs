@@ -18,6 +18,7 @@ mod publish;
 mod refusals;
 mod reload;
 mod session;
+mod soak;
 mod start;
 mod subscribe;
 mod sweep;
@@ -109,6 +110,7 @@ const MODULES: &[&[Test]] = &[
     refusals::TESTS,
     reload::TESTS,
     session::TESTS,
+    soak::TESTS,
     start::TESTS,
     subscribe::TESTS,
     sweep::TESTS,

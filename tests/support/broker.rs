@@ -239,6 +239,8 @@ pub(crate) struct Broker {
     engine: Engine,
     valgrind: bool,
     process: Mutex<(Command, Child)>,
+    /// The process inside the container, once it is asked for.
+    pid: OnceLock<i32>,
     log: Arc<Log>,
 }
 
@@ -305,7 +307,7 @@ impl Broker {
         let log = Arc::new(Log::default());
         let child = launch(&mut command, &log);
         let (engine, valgrind, process) = (install.engine, setup.valgrind, Mutex::new((command, child)));
-        Self { port, port2, folder, name, engine, valgrind, process, log }
+        Self { port, port2, folder, name, engine, valgrind, process, pid: OnceLock::new(), log }
     }
 
     /// Stops the broker in good order, and starts it again with the files it left.
@@ -333,6 +335,32 @@ impl Broker {
     /// SIGHUP and nothing else.
     pub(crate) fn hang_up(&self) {
         self.signal("HUP");
+    }
+
+    /// The same without the engine, which takes a good part of a second.
+    pub(crate) fn hang_up_at_once(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::HUP).expect("SIGHUP");
+    }
+
+    /// The broker's memory in pages.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.pid().as_raw_nonzero());
+        let statm = fs::read_to_string(path).expect("the broker's memory");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages")
+    }
+
+    /// The broker's process, as this machine numbers it.
+    fn pid(&self) -> rustix::process::Pid {
+        let number = match self.engine.command() {
+            Some(engine) => *self.pid.get_or_init(|| {
+                let mut command = Command::new(engine);
+                command.args(["inspect", "--format", "{{.State.Pid}}", &self.name]);
+                let output = command.output().expect("the engine answers");
+                String::from_utf8_lossy(&output.stdout).trim().parse().expect("the broker's process")
+            }),
+            None => self.process().1.id() as i32,
+        };
+        rustix::process::Pid::from_raw(number).expect("a process")
     }
 
     /// Puts a good policy in force.
