@@ -403,11 +403,10 @@ impl State {
         let has_room = self.make_room(filter.len() + Session::FILTER);
         self.change(slot, |session| {
             session.is_certain = true;
-            if session.filters.iter().any(|known| **known == *filter) {
-            } else if has_room && session.filters.len() < FILTERS {
-                session.filters.push(filter.into());
-            } else {
-                session.has_more = true;
+            match session.filters.iter().any(|known| **known == *filter) {
+                true => {}
+                false if has_room && session.filters.len() < FILTERS => session.filters.push(filter.into()),
+                false => session.has_more = true,
             }
         });
     }
@@ -460,15 +459,9 @@ impl State {
     /// Takes a session out of where its presence is noted.
     fn leave_presence(&mut self, slot: usize) {
         match self.slots.get(slot).and_then(Option::as_ref).map(|session| session.presence) {
-            Some(Presence::Online(key)) => {
-                if self.by_key.get(&key) == Some(&slot) {
-                    self.by_key.remove(&key);
-                }
-            }
-            Some(Presence::Offline(number)) => {
-                self.offline.remove(&number);
-            }
-            None => {}
+            Some(Presence::Online(key)) if self.by_key.get(&key) == Some(&slot) => drop(self.by_key.remove(&key)),
+            Some(Presence::Offline(number)) => drop(self.offline.remove(&number)),
+            Some(Presence::Online(_)) | None => {}
         }
     }
 

@@ -47,7 +47,7 @@ fn with_audit(install: &Install, test: impl FnOnce(&Broker, &Path)) {
 /// What is in the file so far. The broker's user owns it, and only that may read it.
 fn records(file: &Path) -> Vec<Value> {
     let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 

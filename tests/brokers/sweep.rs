@@ -372,8 +372,8 @@ fn many_subscriptions_are_asked_about_when_rights_shrink(install: &Install) {
 /// As logrotate and certbot send it.
 fn a_sighup_with_many_clients_disconnects_nobody(install: &Install) {
     let clients: usize = std::env::var("CLIENTS").map_or(200, |count| count.parse().expect("CLIENTS is a number"));
-    let text = format!("version = 1\n[users.alice]\nsubscribe = [\"a/#\"]\npassword = \"{{token}}\"\n");
-    install.with(&Setup::policy(&text), |broker| {
+    let text = "version = 1\n[users.alice]\nsubscribe = [\"a/#\"]\npassword = \"{token}\"\n";
+    install.with(&Setup::policy(text), |broker| {
         let mut connected: Vec<_> = (0..clients)
             .map(|number| {
                 let login = Connect::new(VERSIONS[number % 3], format!("alice-{number}")).username("alice");
@@ -383,7 +383,7 @@ fn a_sighup_with_many_clients_disconnects_nobody(install: &Install) {
             })
             .collect();
         for _ in 0..3 {
-            let line = change(broker, &text);
+            let line = change(broker, text);
             assert!(line.contains(&format!("{clients} sessions checked, 0 disconnected")), "{line}");
         }
         for client in &mut connected {

@@ -78,7 +78,7 @@ pub(crate) fn edits(host: &mut Host) {
         }
         for (number, session) in &mut sessions {
             let kick = format!("kick {} 1", id(*number, session.user));
-            let is_kicked = lines.iter().any(|line| *line == kick);
+            let is_kicked = lines.contains(&kick);
             let granted = now.get(session.user);
             let has_lost = session.filters.iter().any(|filter| granted.is_none_or(|granted| !granted.contains(filter)));
             let expected = has_lost || (granted.is_none() && session.is_online);
