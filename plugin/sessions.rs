@@ -340,7 +340,9 @@ impl State {
             self.leave_presence(slot);
             self.change(slot, |session| {
                 let is_other = session.user.as_deref() != user;
-                if is_clean || is_other {
+                // At SIGHUP the broker asks again about who is connected.
+                let is_same = session.presence == presence && !is_other;
+                if !is_same && (is_clean || is_other) {
                     session.filters = Vec::new();
                     // The broker leaves the session to whoever comes next under its id.
                     session.has_more = !is_clean;
@@ -532,6 +534,8 @@ mod tests {
         table.subscribed(login(b"id", b"a", A), b"x/#");
         table.ended(B, Some(b"id"), After::Over);
         assert_eq!(seen(&table), [("id".to_owned(), true, 1, false)]);
+        table.connected(login(b"id", b"a", A));
+        assert_eq!(seen(&table), [("id".to_owned(), true, 1, false)], "asked about again at SIGHUP");
         table.ended(A, Some(b"id"), After::Kept);
         assert_eq!(seen(&table), [("id".to_owned(), false, 1, false)]);
         table.connected(Login { is_clean: false, ..login(b"id", b"a", B) });

@@ -168,7 +168,6 @@ impl Plugin {
             if let Some(before) = sweep.before {
                 self.loader.free(before);
             }
-            self.loader.free(policy);
         } else {
             *self.sweep.lock().unwrap_or_else(PoisonError::into_inner) = Some(sweep);
         }
