@@ -268,13 +268,15 @@ impl Sessions {
         kick: impl FnOnce() -> bool,
         keeps: impl Fn(&[u8]) -> bool,
     ) -> Kicked {
-        if !self.state().is_current(id, generation) {
-            return Kicked::Nobody;
-        }
-        let kicked = self.kick_unseen(kick);
+        let Some(was_online) = self.state().is_online(id, generation) else { return Kicked::Nobody };
+        let kicked = match self.kick_unseen(kick) {
+            // A WebSocket is closed in a later turn of the broker's loop.
+            Kicked::Offline if was_online => Kicked::Disconnected,
+            kicked => kicked,
+        };
         let exists = kicked != Kicked::Nobody;
         let mut state = self.state();
-        if let Some(slot) = state.find(id).filter(|_| state.is_current(id, generation)) {
+        if let Some(slot) = state.find(id).filter(|_| state.is_online(id, generation).is_some()) {
             state.change(slot, |session| session.filters.retain(|filter| exists && keeps(filter)));
             state.tidy(slot, if exists { After::Kept } else { After::Over });
         }
@@ -321,9 +323,10 @@ impl State {
         (*session.id == *id).then_some(slot)
     }
 
-    fn is_current(&self, id: &[u8], generation: u64) -> bool {
-        let session = self.find(id).and_then(|slot| self.slots.get(slot)?.as_ref());
-        session.is_some_and(|session| session.generation == generation)
+    /// Whether the session of this login is online; `None` where there is none, or another one.
+    fn is_online(&self, id: &[u8], generation: u64) -> Option<bool> {
+        let session = self.slots.get(self.find(id)?)?.as_ref()?;
+        (session.generation == generation).then(|| session.is_online())
     }
 
     fn connected(&mut self, login: Login<'_>) {

@@ -3,6 +3,7 @@
 use crate::support::broker::{Broker, Engine, Install, PASSWORD, PLUGIN, Setup, TOKEN};
 use crate::support::mqtt::{Client, Connect, Gone, NOT_AUTHORIZED, Publish, V5, V31, V311};
 use crate::support::tls::Authority;
+use crate::support::websocket;
 
 crate::tests![
     only_those_who_lost_something_are_disconnected,
@@ -16,6 +17,8 @@ crate::tests![
     who_logs_in_under_the_id_meanwhile_is_spared,
     many_subscriptions_are_asked_about_when_rights_shrink,
     a_sighup_with_many_clients_disconnects_nobody,
+    a_websocket_that_is_asked_about_at_sighup_is_known_still if lacks_websockets,
+    two_listeners_answer_for_their_own_sessions,
     where_nothing_ticks_nobody_is_disconnected if ticks_always,
     kicked_sessions_expire_cleanly_under_valgrind if lacks_valgrind,
     restored_sessions_expire_cleanly_after_a_sweep_under_valgrind if lacks_valgrind,
@@ -32,6 +35,10 @@ fn lacks_valgrind(install: &Install) -> Option<&'static str> {
 
 fn ticks_always(install: &Install) -> Option<&'static str> {
     install.is_at_least("2.0.21").then_some("this broker always ticks")
+}
+
+fn lacks_websockets(install: &Install) -> Option<&'static str> {
+    (!install.is_at_least("2.0.21")).then_some("this broker is built without WebSockets")
 }
 
 /// The line that ends a sweep.
@@ -389,6 +396,58 @@ fn a_sighup_with_many_clients_disconnects_nobody(install: &Install) {
         for client in &mut connected {
             assert_eq!(client.ping(), Ok(()), "a client was disconnected");
         }
+    });
+}
+
+/// Where it is not certain that the broker asks about a session, the plugin answers as to a login.
+fn a_websocket_that_is_asked_about_at_sighup_is_known_still(install: &Install) {
+    let conf = format!("listener {{port}} 127.0.0.1\n{PLUGIN}listener {{port2}} 127.0.0.1\nprotocol websockets\n");
+    let rights = |filters: &str| policy(&[("alice", &format!("subscribe = [{filters}]"))]);
+    install.with(&Setup::conf(&conf).with_policy(&rights("\"a\", \"b\"")), |broker| {
+        let connect = |id: &str, filter: &str| {
+            let mut client = websocket::open(broker.port2, V5);
+            let login = Connect::new(V5, id).username("alice").password(PASSWORD);
+            assert_eq!(client.connect(&login), Ok((false, 0)));
+            assert_eq!(client.subscribe(filter), Ok(1));
+            client
+        };
+        let (mut stays, mut loses) = (connect("alice-1", "a"), connect("alice-2", "b"));
+        for _ in 0..3 {
+            let line = change(broker, &rights("\"a\", \"b\", \"c\""));
+            assert!(line.contains(" 0 disconnected"), "{line}");
+        }
+        let line = change(broker, &rights("\"a\""));
+        assert!(line.contains("1 disconnected (1 subscription"), "{line}");
+        loses.closed();
+        assert_eq!(stays.ping(), Ok(()));
+    });
+}
+
+/// Each has a policy of its own.
+fn two_listeners_answer_for_their_own_sessions(install: &Install) {
+    let conf = "per_listener_settings true\n\
+                listener {port} 127.0.0.1\nplugin {plugin}\nplugin_opt_policy_file {policy}\n\
+                listener {port2} 127.0.0.1\nplugin {plugin}\nplugin_opt_policy_file {folder}/other.toml\n";
+    // 2.0.11 does not tick there, and disconnects nobody.
+    let is_told = install.is_at_least("2.0.21");
+    let rights = policy(&[("alice", "subscribe = [\"a\"]"), ("bob", "subscribe = [\"a\"]")]);
+    let setup = Setup::conf(conf).with_policy(&rights).file("other.toml", &rights);
+    install.with(&setup, |broker| {
+        let login = |port: u16, user: &str| {
+            let mut client = Client::open(port, V5);
+            assert_eq!(client.connect(&Connect::new(V5, user).username(user).password(PASSWORD)), Ok((false, 0)));
+            assert_eq!(client.subscribe("a"), Ok(1));
+            client
+        };
+        let (mut here, mut there) = (login(broker.port, "alice"), login(broker.port2, "bob"));
+        let start = broker.log_len();
+        broker.write_policy(&policy(&[("carol", "")]));
+        broker.hang_up();
+        if is_told {
+            broker.wait_log(start, |line| line.contains("1 disconnected (1 user not listed"), "the kick");
+            assert_kicked(&mut here, V5);
+        }
+        assert_eq!(there.ping(), Ok(()), "the other listener's policy is as it was");
     });
 }
 
