@@ -60,7 +60,8 @@ impl Plugin {
         };
         match decision {
             Decision::Allow(_) => {
-                self.note_granted(verdict.as_ref(), &event.client);
+                self.note_old_password(verdict.as_ref(), &event.client);
+                self.audit_login(&event.client, verdict.as_ref().is_some_and(Verdict::is_old));
                 self.tickless.granted(id, client.user, event.password);
                 if !http {
                     self.note_login(event, &policy, verdict.as_ref());
@@ -179,7 +180,11 @@ impl Plugin {
                 credential = policy.credential(&job.user, &verdict);
                 let decision = policy.admit(&client, purpose, &verdict);
                 if decision.is_allow() {
-                    self.note_granted(Some(&verdict), &who);
+                    self.note_old_password(Some(&verdict), &who);
+                    // Where nobody waits any more, the client comes again.
+                    if waits.is_some() {
+                        self.audit_login(&who, verdict.is_old());
+                    }
                 } else {
                     self.logins.failed(policy.limits(), &job.user, job.origin);
                     self.note_refusal(&policy, decision, &who, false);
@@ -205,8 +210,7 @@ impl Plugin {
         }
     }
 
-    fn note_granted(&self, verdict: Option<&Verdict>, client: &Client<'_>) {
-        self.audit_login(client, verdict.is_some_and(Verdict::is_old));
+    fn note_old_password(&self, verdict: Option<&Verdict>, client: &Client<'_>) {
         if verdict.is_some_and(Verdict::is_old) {
             self.journal.remark(|| format!("login with an old password; {}", Who(client)));
         }

@@ -83,7 +83,7 @@ impl Plugin {
             self.audit.note(|| Record::new("deliveries_refused").with("count", count));
         }
         for line in self.audit.news() {
-            self.journal.say(Level::Error, &line);
+            self.journal.say(Level::Warning, &line);
         }
     }
 
