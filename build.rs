@@ -46,9 +46,8 @@ fn generate() -> Result<(), String> {
         .allowlist_type("mosquitto_evt_(acl_check|basic_auth|disconnect|reload|tick)")
         .allowlist_type("mosquitto_opt|mosquitto_plugin_event|mosquitto_protocol|mosquitto_plugin_id_t|mosq_err_t")
         .allowlist_type("MOSQ_FUNC_generic_callback")
-        .allowlist_function(
-            "mosquitto_(broker_publish_copy|callback_(un)?register|client_(address|id|protocol|protocol_version|username)|log_printf)",
-        )
+        .allowlist_function("mosquitto_(broker_publish_copy|callback_(un)?register|kick_client_by_clientid|log_printf)")
+        .allowlist_function("mosquitto_client_(address|clean_session|id|protocol|protocol_version|username)")
         .allowlist_var("MOSQ_(ACL|LOG)_.*|MOSQ_PLUGIN_VERSION")
         .prepend_enum_name(false)
         .layout_tests(false);

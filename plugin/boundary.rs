@@ -12,25 +12,26 @@ use std::ptr::NonNull;
 
 use crate::answer::Answer;
 use crate::broker::{Broker, Callback, Level, text};
-use crate::event::{self, AclCheck, BasicAuth};
-use crate::logins;
+use crate::event::{AclCheck, BasicAuth, Connection};
 use crate::options::Options;
 use crate::plugin::Plugin;
 use crate::sys;
 
-/// What is registered: all of it or nothing. The last one where there is such an event, which is on 2.1.
-const CALLBACKS: [(c_int, Callback); 6] = [
+/// What is registered: all of it or nothing. The last two where there are such events, which is on 2.1.
+const CALLBACKS: [(c_int, Callback); 7] = [
     (sys::MOSQ_EVT_ACL_CHECK as c_int, on_acl_check),
     (sys::MOSQ_EVT_BASIC_AUTH as c_int, on_basic_auth),
     (sys::MOSQ_EVT_RELOAD as c_int, on_reload),
     (sys::MOSQ_EVT_TICK as c_int, on_tick),
     (sys::MOSQ_EVT_DISCONNECT as c_int, on_disconnect),
     (sys::EVT_CONNECT, on_connect),
+    (sys::EVT_CLIENT_OFFLINE, on_client_offline),
 ];
 
 fn callbacks(broker: &Broker) -> impl Iterator<Item = (c_int, Callback)> {
-    let has_connect = broker.is_2_1();
-    CALLBACKS.into_iter().filter(move |(event, _)| *event != sys::EVT_CONNECT || has_connect)
+    let is_2_1 = broker.is_2_1();
+    let is_new = |event| [sys::EVT_CONNECT, sys::EVT_CLIENT_OFFLINE].contains(&event);
+    CALLBACKS.into_iter().filter(move |(event, _)| is_2_1 || !is_new(*event))
 }
 
 /// What the broker's userdata points to: one loaded instance of the plugin.
@@ -75,18 +76,32 @@ unsafe extern "C" fn on_tick(_: c_int, _: *mut c_void, userdata: *mut c_void) ->
     })
 }
 
-unsafe extern "C" fn on_disconnect(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
+unsafe extern "C" fn on_disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     guard("DISCONNECT", Answer::SUCCESS, || {
         // SAFETY: the broker passes what was registered with this callback.
-        unsafe { plugin(userdata) }?.disconnect();
+        let plugin = unsafe { plugin(userdata) }?;
+        // SAFETY: the broker passes this event's data, valid until the callback returns.
+        plugin.disconnect(unsafe { Connection::view(plugin.broker(), data) }.as_ref());
         Some(Answer::SUCCESS)
     })
 }
 
-unsafe extern "C" fn on_connect(_: c_int, data: *mut c_void, _: *mut c_void) -> c_int {
+unsafe extern "C" fn on_connect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     guard("CONNECT", Answer::SUCCESS, || {
-        // SAFETY: the broker passes this event's data.
-        logins::pending().connected(unsafe { event::connected(data) }?);
+        // SAFETY: the broker passes what was registered with this callback.
+        let plugin = unsafe { plugin(userdata) }?;
+        // SAFETY: the broker passes this event's data, valid until the callback returns.
+        plugin.connected(&unsafe { Connection::view(plugin.broker(), data) }?);
+        Some(Answer::SUCCESS)
+    })
+}
+
+unsafe extern "C" fn on_client_offline(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+    guard("CLIENT_OFFLINE", Answer::SUCCESS, || {
+        // SAFETY: the broker passes what was registered with this callback.
+        let plugin = unsafe { plugin(userdata) }?;
+        // SAFETY: the broker passes this event's data, valid until the callback returns.
+        plugin.went_offline(&unsafe { Connection::view(plugin.broker(), data) }?);
         Some(Answer::SUCCESS)
     })
 }

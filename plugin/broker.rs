@@ -6,6 +6,7 @@
 //!   found; none is linked to, for a single missing symbol would keep the broker from starting.
 //! * `mosquitto_complete_basic_auth` is new in 2.1, so its presence tells which rules hold: 2.1 ends when RELOAD returns
 //!   anything but 0, and on 2.0 a 0 hides the event from the plugins after this one.
+//! * `mosquitto_kick_client_by_clientid` may be called in TICK: elsewhere the broker walks the lists that it changes.
 //! * A `struct mosquitto` is valid during the callback that was given it, and no longer; it is not an identity.
 //! * The log is not thread-safe, and with `log_dest topic` it calls back into this library: log from the main thread,
 //!   and never while a lock is held.
@@ -14,11 +15,13 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::transmute_copy;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use once_cell::sync::OnceCell;
 
 use crate::answer::Answer;
+use crate::event::Client;
 use crate::sys;
 
 /// Client id (null for all who subscribed), topic, payload, QoS, whether it is retained, properties.
@@ -46,6 +49,12 @@ type CallbackUnregister = unsafe extern "C" fn(
 ) -> c_int;
 type ClientText = unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char;
 type ClientNumber = unsafe extern "C" fn(*const sys::mosquitto) -> c_int;
+type ClientTruth = unsafe extern "C" fn(*const sys::mosquitto) -> bool;
+/// Client id, whether its will is sent.
+type KickByClientId = unsafe extern "C" fn(*const c_char, bool) -> c_int;
+/// 2.1 only: what is called for each client until it returns anything but 0, and what it is given.
+type ApplyOnAllClients = unsafe extern "C" fn(Visitor, *mut c_void) -> c_int;
+type Visitor = unsafe extern "C" fn(*const sys::mosquitto, *mut c_void) -> c_int;
 /// 2.1 only: client id, the code that BASIC_AUTH would have returned.
 type CompleteBasicAuth = unsafe extern "C" fn(*const c_char, c_int);
 type LogPrintf = unsafe extern "C" fn(c_int, *const c_char, ...);
@@ -60,6 +69,8 @@ fn signatures() {
     let _: CallbackUnregister = sys::mosquitto_callback_unregister;
     let _: [ClientText; 3] = [sys::mosquitto_client_address, sys::mosquitto_client_id, sys::mosquitto_client_username];
     let _: [ClientNumber; 2] = [sys::mosquitto_client_protocol, sys::mosquitto_client_protocol_version];
+    let _: ClientTruth = sys::mosquitto_client_clean_session;
+    let _: KickByClientId = sys::mosquitto_kick_client_by_clientid;
     let _: LogPrintf = sys::mosquitto_log_printf;
 }
 
@@ -70,11 +81,14 @@ pub(crate) struct Broker {
     callback_register: CallbackRegister,
     callback_unregister: CallbackUnregister,
     client_address: ClientText,
+    client_clean_session: ClientTruth,
     client_id: ClientText,
     client_protocol: ClientNumber,
     client_protocol_version: ClientNumber,
     client_username: ClientText,
+    kick_by_client_id: KickByClientId,
     log_printf: LogPrintf,
+    apply_on_all_clients: Option<ApplyOnAllClients>,
     plugin_set_info: Option<PluginSetInfo>,
     complete_basic_auth: Option<CompleteBasicAuth>,
 }
@@ -115,11 +129,14 @@ impl Broker {
                 callback_register: needed!(c"mosquitto_callback_register"),
                 callback_unregister: needed!(c"mosquitto_callback_unregister"),
                 client_address: needed!(c"mosquitto_client_address"),
+                client_clean_session: needed!(c"mosquitto_client_clean_session"),
                 client_id: needed!(c"mosquitto_client_id"),
                 client_protocol: needed!(c"mosquitto_client_protocol"),
                 client_protocol_version: needed!(c"mosquitto_client_protocol_version"),
                 client_username: needed!(c"mosquitto_client_username"),
+                kick_by_client_id: needed!(c"mosquitto_kick_client_by_clientid"),
                 log_printf: needed!(c"mosquitto_log_printf"),
+                apply_on_all_clients: function!(c"mosquitto_apply_on_all_clients"),
                 plugin_set_info: function!(c"mosquitto_plugin_set_info"),
                 complete_basic_auth: function!(c"mosquitto_complete_basic_auth"),
             })
@@ -137,6 +154,41 @@ impl Broker {
         let (Some(complete), Ok(id)) = (self.complete_basic_auth, CString::new(id)) else { return };
         // SAFETY: the id is a NUL-terminated text that outlives the call.
         unsafe { complete(id.as_ptr(), answer.code()) }
+    }
+
+    /// Disconnects whoever is connected under this id, and has the broker ask again about the subscriptions that the session
+    /// keeps. Says whether there is such a session. In TICK only, and with no lock held: the broker calls back, for
+    /// DISCONNECT, the will and each subscription. The will is sent always: without it, 2.0 would queue an offline session
+    /// for expiry a second time, and free it twice (S21).
+    pub(crate) fn kick(&self, id: &[u8]) -> bool {
+        let Ok(id) = CString::new(id) else { return false };
+        // SAFETY: the id is a NUL-terminated text that outlives the call.
+        unsafe { (self.kick_by_client_id)(id.as_ptr(), true) == 0 }
+    }
+
+    /// Visits every session that the broker has, as 2.1 can; elsewhere none. For the main thread only. The visitor must not
+    /// call the broker.
+    pub(crate) fn each_client(&self, mut visit: impl FnMut(&Client<'_>)) {
+        struct Context<'a> {
+            broker: &'a Broker,
+            visit: &'a mut dyn FnMut(&Client<'_>),
+        }
+        unsafe extern "C" fn one(client: *const sys::mosquitto, context: *mut c_void) -> c_int {
+            // No panic may cross into C; one ends the visit.
+            let visited = catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: the broker hands on the context that it was given below, and nothing else uses it meanwhile.
+                let context = unsafe { context.cast::<Context<'_>>().as_mut() }?;
+                // SAFETY: the broker's client, valid during this call.
+                let client = unsafe { Client::view(context.broker, NonNull::new(client.cast_mut())?) };
+                (context.visit)(&client);
+                Some(())
+            }));
+            visited.map_or(sys::MOSQ_ERR_INVAL, |_| sys::MOSQ_ERR_SUCCESS)
+        }
+        let Some(apply) = self.apply_on_all_clients else { return };
+        let mut context = Context { broker: self, visit: &mut visit };
+        // SAFETY: `one` takes what the broker passes, and the context outlives the call.
+        unsafe { apply(one, (&raw mut context).cast()) };
     }
 
     /// Writes a line to the broker's log. For the main thread only, and with no lock held.
@@ -234,6 +286,16 @@ impl Broker {
         // SAFETY: by this function's contract.
         let protocol = unsafe { (self.client_protocol)(client.as_ptr()) };
         u32::try_from(protocol) == Ok(sys::mp_websockets)
+    }
+
+    /// Whether the client asked for a session of its own, not one that it had before. In MQTT 3 such a session ends with the
+    /// connection.
+    ///
+    /// # Safety
+    /// As [`Broker::is_websocket`].
+    pub(crate) unsafe fn is_clean(&self, client: NonNull<sys::mosquitto>) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe { (self.client_clean_session)(client.as_ptr()) }
     }
 
     /// The version of MQTT that the client speaks: 3 for 3.1, 4 for 3.1.1, 5.

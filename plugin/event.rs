@@ -34,6 +34,18 @@ pub(crate) struct BasicAuth<'a> {
     pub(crate) is_websocket: bool,
     /// Whether the client speaks MQTT 5.
     pub(crate) is_mqtt_5: bool,
+    /// Whether it wants a session of its own, not the one that the broker may keep under this id.
+    pub(crate) is_clean: bool,
+}
+
+/// A client that is connected, or whose connection has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection<'a> {
+    pub(crate) client: Client<'a>,
+    pub(crate) key: ClientKey,
+    /// As in [`BasicAuth`].
+    pub(crate) is_mqtt_5: bool,
+    pub(crate) is_clean: bool,
 }
 
 /// Somebody wants to do something with a topic. There is one for every message and for every delivery, so it asks the
@@ -60,7 +72,7 @@ pub(crate) enum Access {
 impl<'a> Client<'a> {
     /// # Safety
     /// The client is valid for `'a`.
-    unsafe fn view(broker: &Broker, client: NonNull<sys::mosquitto>) -> Self {
+    pub(crate) unsafe fn view(broker: &Broker, client: NonNull<sys::mosquitto>) -> Self {
         // SAFETY: by this function's contract.
         let id = unsafe { broker.client_id(client) };
         // SAFETY: as above.
@@ -97,8 +109,10 @@ impl<'a> BasicAuth<'a> {
         let is_websocket = unsafe { broker.is_websocket(pointer) };
         // SAFETY: as above.
         let is_mqtt_5 = unsafe { broker.protocol_version(pointer) } == 5;
+        // SAFETY: as above.
+        let is_clean = unsafe { broker.is_clean(pointer) };
         let client = Client { username, ..client };
-        Some(Self { client, key: key_of(pointer), password, is_cut, is_websocket, is_mqtt_5 })
+        Some(Self { client, key: key_of(pointer), password, is_cut, is_websocket, is_mqtt_5, is_clean })
     }
 }
 
@@ -133,17 +147,24 @@ impl<'a> AclCheck<'a> {
     }
 }
 
-/// Who is connected, of the data that the broker passes with `MOSQ_EVT_CONNECT`.
-///
-/// # Safety
-/// The data is null or what the broker passes with that event.
-pub(crate) unsafe fn connected(data: *mut c_void) -> Option<ClientKey> {
-    // As in `mosquitto_evt_basic_auth`: the headers of 2.0 do not know the event.
-    // SAFETY: by this function's contract, within the data and aligned.
-    let client = unsafe { NonNull::new(data)?.cast::<u8>().add(sys::CLIENT) }.cast::<*mut sys::mosquitto>();
-    // SAFETY: as above.
-    let client = unsafe { client.read() };
-    NonNull::new(client).map(key_of)
+impl<'a> Connection<'a> {
+    /// # Safety
+    /// The data is null or what the broker passes with `MOSQ_EVT_DISCONNECT` or, on 2.1, with CONNECT or CLIENT_OFFLINE, valid
+    /// for `'a`.
+    pub(crate) unsafe fn view(broker: &Broker, data: *mut c_void) -> Option<Self> {
+        // As in `mosquitto_evt_basic_auth`: the headers of 2.0 do not know all of these events.
+        // SAFETY: by this function's contract, within the data and aligned.
+        let client = unsafe { NonNull::new(data)?.cast::<u8>().add(sys::CLIENT) }.cast::<*mut sys::mosquitto>();
+        // SAFETY: as above.
+        let pointer = NonNull::new(unsafe { client.read() })?;
+        // SAFETY: the client is as valid as the event that points to it.
+        let client = unsafe { Client::view(broker, pointer) };
+        // SAFETY: as above.
+        let is_mqtt_5 = unsafe { broker.protocol_version(pointer) } == 5;
+        // SAFETY: as above.
+        let is_clean = unsafe { broker.is_clean(pointer) };
+        Some(Self { client, key: key_of(pointer), is_mqtt_5, is_clean })
+    }
 }
 
 fn key_of(client: NonNull<sys::mosquitto>) -> ClientKey {

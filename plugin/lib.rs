@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "three functions that C calls by name")]
 
 mod answer;
+mod audit;
 mod boundary;
 mod broker;
 mod conf;
@@ -22,6 +23,8 @@ mod loader;
 mod logins;
 mod options;
 mod plugin;
+mod refusals;
+mod sessions;
 mod state;
 mod sys;
 mod threads;

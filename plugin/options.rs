@@ -12,7 +12,8 @@ const DEFAULT_STATE_DIR: &str = "/var/lib/mosquitto/mqtt-acl";
 const DEFAULT_MAX_AGE: u64 = 30;
 
 /// The keys, without `plugin_opt_`.
-const KNOWN: [&str; 6] = ["policy_file", "watch", "state_dir", "on_bad_policy", "last_good_max_age", "metrics_file"];
+const KNOWN: [&str; 7] =
+    ["policy_file", "watch", "state_dir", "on_bad_policy", "last_good_max_age", "metrics_file", "audit_file"];
 
 /// What mosquitto.conf says to this plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) last_good_max_age: Duration,
     /// `plugin_opt_metrics_file`.
     pub(crate) metrics_file: Option<PathBuf>,
+    /// `plugin_opt_audit_file`.
+    pub(crate) audit_file: Option<PathBuf>,
 }
 
 /// What a broken policy means when the broker starts.
@@ -50,6 +53,7 @@ impl Options {
             on_bad_policy: OnBadPolicy::LastGood,
             last_good_max_age: days(DEFAULT_MAX_AGE),
             metrics_file: None,
+            audit_file: None,
         };
         let mut given = Vec::new();
         for (key, value) in pairs {
@@ -90,6 +94,7 @@ impl Options {
                     days(number.filter(|days| (1..=3650).contains(days)).ok_or("a number of days, from 1 to 3650")?);
             }
             ("metrics_file", _) => self.metrics_file = Some(path()),
+            ("audit_file", _) => self.audit_file = Some(path()),
             _ => {}
         }
         Ok(())
@@ -135,6 +140,15 @@ mod tests {
         assert_eq!(options.on_bad_policy, OnBadPolicy::Refuse);
         assert_eq!(options.last_good_max_age, Duration::from_secs(7 * 86_400));
         assert_eq!(options.metrics_file.as_deref(), Some(Path::new("m")));
+    }
+
+    #[test]
+    fn an_audit_file_is_written_where_one_is_named() {
+        assert_eq!(Options::read(&[]).unwrap().audit_file, None);
+        let options = Options::read(&[(b"audit_file", b"/var/log/a")]).unwrap();
+        assert_eq!(options.audit_file.as_deref(), Some(Path::new("/var/log/a")));
+        assert!(Options::read(&[(b"audit_file", b"")]).unwrap_err().contains("empty"));
+        assert!(Options::read(&[(b"audit_file", b"a"), (b"audit_file", b"b")]).unwrap_err().contains("twice"));
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! One loaded instance of the plugin: the policy in force, and what it answers to the broker's events.
 
 mod login;
+mod refused;
+mod sweep;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use mqtt_acl_policy::{self as policy, Action, Escaped, HTTP_API, Memo, OneLine, Policy, Problem, Severity};
+use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, HTTP_API, Memo, OneLine, Policy, Problem, Severity};
 
 use crate::answer::Answer;
+use crate::audit::Audit;
 use crate::broker::{Broker, Level};
 use crate::event::{Access, AclCheck, Client};
 use crate::in_force::InForce;
@@ -18,6 +21,8 @@ use crate::journal::Journal;
 use crate::loader::{Failed, Loader, Outcome};
 use crate::logins::{self, Logins};
 use crate::options::Options;
+use crate::refusals::{Cause, Refusals};
+use crate::sessions::{Owner, sessions};
 use crate::state::{self, State};
 use crate::threads::Waker;
 use crate::tickless::{Duty, Tickless};
@@ -27,6 +32,8 @@ use crate::tickless::{Duty, Tickless};
 #[derive(Debug)]
 pub(crate) struct Plugin {
     broker: &'static Broker,
+    /// Tells it from other instances in this process.
+    number: Owner,
     journal: Journal,
     path: PathBuf,
     policy: InForce,
@@ -36,6 +43,9 @@ pub(crate) struct Plugin {
     state: Arc<State>,
     logins: Logins,
     tickless: Tickless,
+    sweep: Mutex<Option<sweep::Sweep>>,
+    refusals: Refusals<Arc<refused::Details>>,
+    audit: Audit,
     /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
     in_pass: AtomicBool,
 }
@@ -50,6 +60,7 @@ impl Plugin {
     pub(crate) fn start(broker: &'static Broker, options: Options) -> Option<Self> {
         let journal = Journal::new(broker);
         let path = options.policy_file.clone();
+        let audit_file = options.audit_file.clone();
         let state = Arc::<State>::default();
         let (loader, delivery) = match Loader::start(broker, options, Arc::clone(&state), waker(broker)) {
             Ok(started) => started,
@@ -86,6 +97,10 @@ impl Plugin {
                 return None;
             }
         };
+        let hash = match &delivery.outcome {
+            Some(Outcome::Policy { hash, .. }) => hash.map(|hash| hash.to_string()),
+            _ => None,
+        };
         loader.give_back(delivery);
         let logins = match Logins::start(waker(broker)) {
             Ok(logins) => logins,
@@ -95,8 +110,18 @@ impl Plugin {
                 return None;
             }
         };
-        Some(Self {
+        let audit = match Audit::start(audit_file) {
+            Ok(audit) => audit,
+            Err(error) => {
+                let text = format!("the broker does not start: no thread for the audit file: {error}");
+                journal.say(Level::Error, &text);
+                return None;
+            }
+        };
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let plugin = Self {
             broker,
+            number: LAST.fetch_add(1, Ordering::Relaxed),
             journal,
             path,
             policy: InForce::new(policy),
@@ -105,8 +130,13 @@ impl Plugin {
             state,
             logins,
             tickless: Tickless::default(),
+            sweep: Mutex::default(),
+            refusals: Refusals::new(),
+            audit,
             in_pass: AtomicBool::new(false),
-        })
+        };
+        plugin.audit_policy(&plugin.policy.share(), hash.as_deref());
+        Some(plugin)
     }
 
     pub(crate) fn broker(&self) -> &'static Broker {
@@ -145,39 +175,37 @@ impl Plugin {
                 Action::Api(event.topic)
             }
             Access::Read => Action::Receive(event.topic),
-            Access::Write if logins::pending().is_stranger(event.key()) => return self.refuse_stranger(&event),
             Access::Write => Action::Publish(event.topic),
             Access::Subscribe => Action::Subscribe(event.topic),
             Access::Unsubscribe => Action::Unsubscribe,
         };
         let client = policy::Client { user: event.username, id };
+        let is_stranger = event.access == Access::Write && logins::pending().is_stranger(event.key());
         self.policy.with(|policy| {
-            let decision = policy.authorize(&client, action);
-            let kept = !ticks && event.access != Access::Unsubscribe && self.tickless.is_kept(id);
-            let allowed = decision.is_allow() && !kept;
-            self.count(action, allowed);
-            if !allowed {
-                return self.refuse(&event, kept, || policy.reason(&client, decision).to_string());
-            }
-            if ticks {
-                self.memo.note(policy, &client, action);
-            }
-            Answer::SUCCESS
+            let cause = match policy.authorize(&client, action) {
+                _ if is_stranger => Cause::Stranger,
+                Decision::Deny(refusal) => Cause::Policy(refusal),
+                Decision::Allow(_) if event.access == Access::Unsubscribe => {
+                    sessions().unsubscribed(event.key(), event.topic);
+                    self.count(action, true);
+                    return Answer::SUCCESS;
+                }
+                Decision::Allow(_) if !ticks && self.tickless.is_kept(id) => Cause::Kept,
+                Decision::Allow(_) => {
+                    if event.access == Access::Subscribe {
+                        self.note_subscription(&event);
+                    }
+                    if ticks {
+                        self.memo.note(policy, &client, action);
+                    }
+                    self.count(action, true);
+                    return Answer::SUCCESS;
+                }
+            };
+            self.count(action, false);
+            self.note_refused(&event, policy, cause);
+            Answer::ACL_DENIED
         })
-    }
-
-    #[cold]
-    fn refuse(&self, event: &AclCheck<'_>, kept: bool, reason: impl FnOnce() -> String) -> Answer {
-        // A refused delivery is nobody's deed, and there is one for every message and subscriber.
-        if event.access != Access::Read && !event.topic.starts_with(b"$SYS/broker/log") {
-            self.journal.remark(|| {
-                let deed = if event.access == Access::Write { "publish" } else { "subscribe" };
-                let why = if kept { KEPT.to_owned() } else { reason() };
-                let client = event.client(self.broker);
-                format!("refused {deed}: {why}; {}, topic \"{}\"", Who(&client), Escaped(event.topic))
-            });
-        }
-        Answer::ACL_DENIED
     }
 
     fn count(&self, action: Action<'_>, allowed: bool) {
@@ -189,20 +217,13 @@ impl Plugin {
         }
     }
 
-    #[cold]
-    fn refuse_stranger(&self, event: &AclCheck<'_>) -> Answer {
-        self.state.counters.decided(false);
-        let client = event.client(self.broker);
-        self.journal.remark(|| format!("refused will: the client is not logged in; {}", Who(&client)));
-        Answer::ACL_DENIED
-    }
-
     /// RELOAD: somebody sent SIGHUP. The pass that follows is answered by the policy in force; the new one is read
     /// meanwhile (S20).
     pub(crate) fn reload(&self) {
         self.tickless.reload();
         self.in_pass.store(self.tickless.ticks(), Ordering::Relaxed);
         self.loader.request();
+        self.audit.reopen();
     }
 
     /// TICK: the end of the pass, and the moment to put a new policy in force.
@@ -210,15 +231,13 @@ impl Plugin {
         self.tickless.tick();
         self.in_pass.store(false, Ordering::Relaxed);
         self.logins.turn();
+        sessions().turn();
         self.finish_logins();
         self.swap();
+        self.sweep();
+        self.tell_refusals();
         self.journal.flush();
         self.state.publish(self.broker);
-    }
-
-    /// DISCONNECT: of use only where nothing ticks.
-    pub(crate) fn disconnect(&self) {
-        self.do_without_tick();
     }
 
     /// What TICK would do, where nothing ticks. Called at every event.
@@ -226,12 +245,13 @@ impl Plugin {
         let duty = self.tickless.duty();
         if duty == Duty::TellAndTick {
             let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the next \
-                        event, a second after SIGHUP at the earliest, and $SYS does not tell of it";
+                        event, a second after SIGHUP at the earliest, disconnects nobody, and $SYS does not tell of it";
             self.journal.say(Level::Warning, line);
         }
         if duty != Duty::None {
             self.finish_logins();
             self.swap();
+            self.tell_refusals();
             self.journal.flush();
         }
     }
@@ -243,9 +263,13 @@ impl Plugin {
         match &delivery.outcome {
             None => {}
             Some(Outcome::Policy { policy, problems, hash }) => {
+                let before = self.policy.share();
                 let replaced = self.policy.swap(Arc::clone(policy));
+                self.close_refusals();
                 self.state.in_force(policy, *hash);
                 announce(&self.journal, &self.path, policy, problems);
+                self.audit_policy(policy, hash.map(|hash| hash.to_string()).as_deref());
+                self.begin_sweep(before);
                 replaced.into_iter().for_each(|old| self.loader.free(old));
             }
             Some(Outcome::Unchanged) => {
@@ -258,6 +282,7 @@ impl Plugin {
                 self.state.failed(failed.code);
                 tell(&self.journal, &failed.problems);
                 let summary = &failed.summary;
+                self.audit_no_policy(summary, &failed.problems);
                 self.journal.say(Level::Error, &format!("policy not loaded, the one in force stays: {summary}"));
             }
         }
@@ -268,6 +293,12 @@ impl Plugin {
     /// 2.1's HTTP listener asks under this id and without an address; MQTT clients are refused the id (S14).
     fn is_http_caller(&self, client: &Client<'_>) -> bool {
         self.broker.is_2_1() && client.address.is_none() && client.id == Some(HTTP_API.as_bytes())
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        sessions().forget(self.number);
     }
 }
 

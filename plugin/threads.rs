@@ -43,6 +43,21 @@ pub(crate) fn yield_to_all() {
     unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const parameters) };
 }
 
+/// Keeps this library in memory although the broker unmaps it, for a thread that cannot be waited for.
+pub(crate) fn keep_library() {
+    let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address may be asked about; what is found is written to the place given.
+    if unsafe { libc::dladdr((keep_library as *const ()).cast(), found.as_mut_ptr()) } == 0 {
+        return;
+    }
+    // SAFETY: written by the call that succeeded; all of it may be zeros.
+    let found = unsafe { found.assume_init() };
+    if !found.dli_fname.is_null() {
+        // SAFETY: the loader's own name of this library, which is loaded already: nothing is run.
+        unsafe { libc::dlopen(found.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    }
+}
+
 /// The processor's time that this thread has taken.
 pub(crate) fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -10,6 +10,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "mock/audit.rs"]
+mod audit;
 #[path = "mock/host.rs"]
 mod host;
 #[path = "mock/library.rs"]
@@ -22,6 +24,8 @@ mod model;
 mod policy;
 #[path = "mock/random.rs"]
 mod random;
+#[path = "mock/sweep.rs"]
+mod sweep;
 #[path = "mock/waiting.rs"]
 mod waiting;
 
@@ -91,6 +95,8 @@ const SCENARIOS: &[(&str, Scenario)] = &scenarios![
     live::swaps_do_not_grow_memory,
     live::killed_at_any_moment,
     live::the_loader_yields,
+    sweep::edits,
+    audit::a_disk_that_is_full_does_not_hold_up_the_broker,
     waiting::results_wake_the_loop,
     waiting::another_handler_is_left_alone,
     waiting::the_last_instance_restores_the_handler,

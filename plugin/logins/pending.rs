@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Tells apart the clients that are in memory at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientKey(pub(crate) usize);
 
 /// One wait.
@@ -22,6 +22,13 @@ pub(crate) struct ClientKey(pub(crate) usize);
 pub(crate) struct Ticket {
     number: u64,
     client: ClientKey,
+}
+
+impl Ticket {
+    /// Who waits.
+    pub(crate) fn client(self) -> ClientKey {
+        self.client
+    }
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use super::{Plugin, Who, inject_fault};
 use crate::answer::Answer;
 use crate::event::{BasicAuth, Client};
 use crate::logins::{self, Check, Finding, Hold, Job, Origin, Route};
+use crate::sessions::{Login, sessions};
 
 impl Plugin {
     /// BASIC_AUTH: a CONNECT, a session that is checked again after SIGHUP, or a caller of the HTTP listener.
@@ -21,7 +22,9 @@ impl Plugin {
         }
         self.do_without_tick();
         if event.is_cut {
-            self.journal.remark(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
+            let why = "the password holds a NUL byte";
+            self.audit_refused_login(&event.client, why);
+            self.journal.remark(|| format!("refused login: {why}; {}", Who(&event.client)));
             self.state.counters.logged_in(false);
             return Answer::AUTH;
         }
@@ -29,6 +32,7 @@ impl Plugin {
             // What comes in the pass may be a session whose id another client waits under.
             let waits_no_more = (!self.in_pass.load(Ordering::Relaxed)).then_some(id);
             logins::pending().supersede(waits_no_more, event.key);
+            sessions().arrives(event.key);
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
@@ -58,8 +62,12 @@ impl Plugin {
         match decision {
             Decision::Allow(_) => {
                 self.note_old_password(verdict.as_ref(), &event.client);
+                self.audit_login(&event.client, verdict.as_ref().is_some_and(Verdict::is_old));
                 self.tickless.granted(id, client.user, event.password);
                 self.state.counters.logged_in(true);
+                if !http {
+                    self.note_login(event, &policy, verdict.as_ref());
+                }
                 Answer::SUCCESS
             }
             Decision::Deny(_) => {
@@ -68,6 +76,26 @@ impl Plugin {
                 self.state.counters.logged_in(false);
                 if kept { Answer::SUCCESS } else { Answer::AUTH }
             }
+        }
+    }
+
+    /// Notes who logs in with what. 2.1 tells by CONNECT when the client is in.
+    fn note_login(&self, event: &BasicAuth<'_>, policy: &Policy, verdict: Option<&Verdict>) {
+        let Client { id: Some(id), username: user, .. } = event.client else { return };
+        let credential = verdict.and_then(|verdict| policy.credential(user?, verdict));
+        if self.broker.is_2_1() {
+            sessions().entering(event.key, id, credential);
+        } else {
+            sessions().connected(Login {
+                owner: self.number,
+                id,
+                user,
+                key: event.key,
+                is_clean: event.is_clean,
+                is_admitted: true,
+                credential,
+                is_certain: false,
+            });
         }
     }
 
@@ -151,11 +179,17 @@ impl Plugin {
         if job.ticket.is_some() {
             self.logins.rest(&job.id, job.since);
         }
+        let mut credential = None;
         let admitted = match finding {
             Finding::Checked(verdict) => {
+                credential = policy.credential(&job.user, &verdict);
                 let decision = policy.admit(&client, purpose, &verdict);
                 if decision.is_allow() {
                     self.note_old_password(Some(&verdict), &who);
+                    // Where nobody waits any more, the client comes again.
+                    if waits.is_some() {
+                        self.audit_login(&who, verdict.is_old());
+                    }
                 } else {
                     self.logins.failed(policy.limits(), &job.user, job.origin);
                     self.note_refusal(&policy, decision, &who, false);
@@ -176,6 +210,7 @@ impl Plugin {
         }
         match waits {
             Some(ticket) if admitted => {
+                sessions().entering(ticket.client(), &job.id, credential);
                 logins::pending().enter(ticket, || self.broker.complete_basic_auth(&job.id, Answer::SUCCESS));
             }
             Some(_) => self.broker.complete_basic_auth(&job.id, Answer::AUTH),
@@ -190,9 +225,10 @@ impl Plugin {
     }
 
     fn note_refusal(&self, policy: &Policy, decision: Decision, client: &Client<'_>, kept: bool) {
+        let asked = policy::Client { user: client.username, id: client.id.unwrap_or_default() };
+        self.audit_refused_login(client, policy.reason(&asked, decision));
         self.journal.remark(|| {
             let what = if kept { "kept a session that may do nothing" } else { "refused login" };
-            let asked = policy::Client { user: client.username, id: client.id.unwrap_or_default() };
             format!("{what}: {}; {}", policy.reason(&asked, decision), Who(client))
         });
         if self.logins.refused(policy.limits(), Origin::of(client, policy.limits())) {
@@ -202,6 +238,7 @@ impl Plugin {
 
     /// Logs that a password was not checked: of an episode of guessing, one line.
     fn note_hold(&self, hold: Hold, client: &Client<'_>) {
+        self.audit_refused_login(client, hold);
         match hold {
             Hold::Guarded(excess) if excess.tell => self.journal.alarm(|| format!("guessing: {hold}; {}", Who(client))),
             Hold::Guarded(_) => {}

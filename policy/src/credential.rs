@@ -3,7 +3,10 @@
 mod read;
 mod token;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
@@ -32,6 +35,11 @@ pub(crate) struct Shape {
     salt: u8,
     hash: u8,
 }
+
+/// Which password string a client logged in with: every policy of this process that holds the same string knows it by the
+/// same number, and nothing can be told from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialId(u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scheme {
@@ -132,6 +140,12 @@ impl Credential<'_> {
             }
         }
         computed.as_slice().ct_eq(self.hash).into()
+    }
+
+    /// Which password string this is.
+    pub(crate) fn id(&self) -> CredentialId {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        CredentialId(KEY.hash_one((self.scheme, &self.salt, &self.hash)))
     }
 
     /// Whether both were read from the same password string.

@@ -111,7 +111,7 @@ pub enum Grant {
 }
 
 /// Why an answer is no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The policy lists no such user.

@@ -13,6 +13,7 @@
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
 //!                                   ├─ scenario    the policy's own tests
+//!                                   ├─ session     what a policy means for who was admitted by an earlier one
 //!                                   ├─ bearing     the other rules that bear on a request (plain)
 //!                                   ├─ nearest     what a refused request lacks (plain)
 //!                                   ├─ who         who may do something
@@ -49,6 +50,7 @@ mod problem;
 mod reason;
 mod recover;
 mod scenario;
+mod session;
 mod sources;
 mod template;
 mod topic;
@@ -60,7 +62,7 @@ pub use crate::account::Account;
 pub use crate::bearing::{Bearing, RuleView};
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::compare::{Comparison, Holders, Right, Shift, compare};
-pub use crate::credential::{Token, hash, is_password_string, is_token};
+pub use crate::credential::{CredentialId, Token, hash, is_password_string, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::last_good::{LastGood, Unkept};

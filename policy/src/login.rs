@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-use crate::credential::Credential;
+use crate::credential::{Credential, CredentialId};
 use crate::decision::{Action, Client, Decision, Refusal};
 use crate::fingerprint::Fingerprint;
 use crate::policy::Policy;
@@ -125,6 +125,13 @@ impl Policy {
     #[must_use]
     pub fn found(&self, verdict: &Verdict) -> bool {
         verdict.policy == self.identity
+    }
+
+    /// Which of the user's password strings fits, for [`Policy::has_credential`]; `None` where none does.
+    #[must_use]
+    pub fn credential(&self, user: &[u8], verdict: &Verdict) -> Option<CredentialId> {
+        let right = verdict.result.as_ref().ok().filter(|_| self.found(verdict))?;
+        self.users.get(user)?.credentials().get(right.at).map(Credential::id)
     }
 
     /// What stands for the password of a login, in this process only.

@@ -267,5 +267,5 @@ fn read(broker: &Broker, name: &str) -> String {
 }
 
 fn proc(broker: &Broker, name: &str) -> PathBuf {
-    Path::new("/proc").join(broker.pid().expect("a process").to_string()).join(name)
+    Path::new("/proc").join(broker.pid().as_raw_nonzero().to_string()).join(name)
 }

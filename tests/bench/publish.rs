@@ -413,7 +413,7 @@ fn throughput(install: &Install, sizes: &Sizes, report: &mut Report) {
 
 /// What the broker's main thread has had of the processors.
 fn cpu_time(broker: &Broker) -> Duration {
-    let file = format!("/proc/{}/schedstat", broker.pid().expect("a process"));
+    let file = format!("/proc/{}/schedstat", broker.pid().as_raw_nonzero());
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
     Duration::from_nanos(text.split(' ').next().and_then(|time| time.parse().ok()).expect("nanoseconds"))
 }

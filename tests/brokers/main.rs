@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod connect;
 mod deliver;
 mod deployment;
@@ -19,10 +20,13 @@ mod log;
 mod logins;
 mod migrate;
 mod publish;
+mod refusals;
 mod reload;
 mod session;
+mod soak;
 mod start;
 mod subscribe;
+mod sweep;
 mod will;
 
 use std::process::ExitCode;
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
 }
 
 const MODULES: &[&[Test]] = &[
+    audit::TESTS,
     connect::TESTS,
     deliver::TESTS,
     deployment::TESTS,
@@ -111,10 +116,13 @@ const MODULES: &[&[Test]] = &[
     logins::TESTS,
     migrate::TESTS,
     publish::TESTS,
+    refusals::TESTS,
     reload::TESTS,
     session::TESTS,
+    soak::TESTS,
     start::TESTS,
     subscribe::TESTS,
+    sweep::TESTS,
     will::TESTS,
 ];
 

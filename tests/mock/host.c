@@ -7,7 +7,7 @@
  *   load P SCOPE PATH           dlopen as plugin P; plugins of one SCOPE share a callback list
  *   version P V...              ask which interface version it takes
  *   init P [KEY VALUE]...       mosquitto_plugin_init with these options
- *   client C [FIELD=VALUE]...   (re)define client C in place: id user pass addr will sub version online websocket
+ *   client C [FIELD=VALUE]...   (re)define client C in place: id user pass addr will sub version online kept websocket
  *                               plugin
  *   auth P C USER PASS [LEN]    BASIC_AUTH and no more; LEN is the length that 2.1.3 will tell
  *   arrive C                    CONNECT to the listener of its plugin, and all that follows; "none" where somebody waits under that id
@@ -78,6 +78,7 @@ struct mosquitto {
 	char *id, *username, *password, *address, *will, *subscription;
 	int version;
 	bool online, websocket;
+	bool kept; /* its session outlives the connection */
 	bool waits;   /* for what BASIC_AUTH did not answer at once */
 	bool arrived; /* with "arrive" or "enter": the host does all that the broker does */
 	bool certified;
@@ -367,7 +368,7 @@ BROKER void mosquitto_log_printf(int level, const char *format, ...)
 BROKER const char *mosquitto_client_id(const struct mosquitto *client) { return client ? client->id : NULL; }
 BROKER const char *mosquitto_client_username(const struct mosquitto *client) { return client ? client->username : NULL; }
 BROKER const char *mosquitto_client_address(const struct mosquitto *client) { return client ? client->address : NULL; }
-BROKER bool mosquitto_client_clean_session(const struct mosquitto *client) { (void)client; return true; }
+BROKER bool mosquitto_client_clean_session(const struct mosquitto *client) { return client && !client->kept; }
 BROKER void *mosquitto_client_certificate(const struct mosquitto *client) { (void)client; return NULL; }
 BROKER int mosquitto_client_keepalive(const struct mosquitto *client) { return client ? 60 : -1; }
 BROKER int mosquitto_client_protocol(const struct mosquitto *client) { return !client ? -1 : client->websocket ? mp_websockets : mp_mqtt; }
@@ -391,11 +392,24 @@ static void forget(struct mosquitto *client)
 	*client = (struct mosquitto){0};
 }
 
+/* Only 2.1 tells the end of a connection from that of a session. */
+static void gone(mosquitto_plugin_id_t *plugin, struct mosquitto *client)
+{
+#ifdef MOCK_2_1
+	struct mosquitto_evt_disconnect data = {.client = client};
+	if (client->kept) {
+		call(plugin, EVENT_OFFLINE, &data);
+		return;
+	}
+#endif
+	disconnect(plugin, client, -1);
+}
+
 static void close_connection(mosquitto_plugin_id_t *plugin, struct mosquitto *client, bool with_will)
 {
 	client->online = false;
 	to_log_topic("$SYS/broker/log/N");
-	disconnect(plugin, client, -1);
+	gone(plugin, client);
 	if (with_will && client->will) emit("will %d", acl_check(plugin, client, MOSQ_ACL_WRITE, client->will));
 }
 
@@ -434,12 +448,20 @@ static void let_in(struct mosquitto *client)
 /* As in the broker, all this happens before the kick returns: the plugin is called while it calls. */
 static int kick(struct mosquitto *client, bool with_will)
 {
-	if (!client->online) return MOSQ_ERR_SUCCESS;
 	for (int p = 0; p < PLUGINS; p++) {
-		if (!plugins[p].callback_count) continue;
-		close_connection(&plugins[p], client, with_will);
-		if (client->subscription) emit("resubscribe %d", acl_check(&plugins[p], client, MOSQ_ACL_SUBSCRIBE, client->subscription));
+		if (!plugins[p].callback_count || (client->arrived && client->plugin != &plugins[p])) continue;
+		/* First the subscriptions that the session keeps, whether or not it is connected. */
+		if (client->subscription) {
+			int rc = acl_check(&plugins[p], client, MOSQ_ACL_SUBSCRIBE, client->subscription);
+			emit("resubscribe %d", rc);
+			if (rc != MOSQ_ERR_SUCCESS) {
+				free(client->subscription);
+				client->subscription = NULL;
+			}
+		}
+		if (client->online) close_connection(&plugins[p], client, with_will);
 	}
+	if (client->arrived) forget(client);
 	return MOSQ_ERR_SUCCESS;
 }
 
@@ -448,8 +470,9 @@ BROKER int mosquitto_kick_client_by_clientid(const char *id, bool with_will)
 	only_in(MOSQ_EVT_TICK, "mosquitto_kick_client_by_clientid");
 	emit("kick %s %d", hex(id), with_will);
 	if (!id) return MOSQ_ERR_INVAL;
+	/* Those who wait are in another list. */
 	for (int c = 0; c < CLIENTS; c++)
-		if (clients[c].id && !strcmp(clients[c].id, id)) return kick(&clients[c], with_will);
+		if (clients[c].id && !clients[c].waits && !strcmp(clients[c].id, id)) return kick(&clients[c], with_will);
 	return MOSQ_ERR_NOT_FOUND;
 }
 
@@ -538,7 +561,7 @@ BROKER int mosquitto_apply_on_all_clients(int (*function)(const struct mosquitto
 	on_main_thread("mosquitto_apply_on_all_clients");
 	int rc = MOSQ_ERR_SUCCESS;
 	for (int c = 0; c < CLIENTS && rc == MOSQ_ERR_SUCCESS; c++)
-		if (clients[c].id) rc = function(&clients[c], context);
+		if (clients[c].id && !clients[c].waits) rc = function(&clients[c], context);
 	return rc;
 }
 
@@ -654,6 +677,7 @@ static int do_client(char **word)
 		else if (!strcmp(*word, "sub")) client->subscription = copy(bytes(value));
 		else if (!strcmp(*word, "version")) client->version = number(value);
 		else if (!strcmp(*word, "online")) client->online = number(value);
+		else if (!strcmp(*word, "kept")) client->kept = number(value);
 		else if (!strcmp(*word, "websocket")) client->websocket = number(value);
 		else if (!strcmp(*word, "plugin")) client->plugin = plugin_of(value);
 		else die("no such field", *word);

@@ -104,6 +104,8 @@ pub(crate) struct Client {
     pub(crate) will: Option<Vec<u8>>,
     pub(crate) subscription: Option<Vec<u8>>,
     pub(crate) offline: bool,
+    /// Whether its session outlives the connection.
+    pub(crate) kept: bool,
     pub(crate) mqtt_5: bool,
 }
 
@@ -287,7 +289,7 @@ impl Host {
         self.clients.push(number);
         let field = |name, value: &Option<Vec<u8>>| format!(" {name}={}", word(value.as_deref()));
         let answer = self.ask(&format!(
-            "client {number}{}{}{}{}{}{} online={} version={} plugin={}",
+            "client {number}{}{}{}{}{}{} online={} kept={} version={} plugin={}",
             field("id", &client.id),
             field("user", &client.user),
             field("pass", &client.password),
@@ -295,6 +297,7 @@ impl Host {
             field("will", &client.will),
             field("sub", &client.subscription),
             u8::from(!client.offline),
+            u8::from(client.kept),
             if client.mqtt_5 { 5 } else { 4 },
             self.plugin,
         ));
@@ -444,6 +447,14 @@ impl Host {
     pub(crate) fn reload(&mut self) -> Outcome {
         self.sighup();
         self.settle()
+    }
+
+    /// Lets files grow to so many bytes, as a disk does that is nearly full; `None` for any number.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap());
+        // What was the most stays so, for nothing can raise it again.
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
     }
 
     /// The process's memory in pages.

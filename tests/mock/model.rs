@@ -73,11 +73,12 @@ pub(crate) fn interleavings(host: &mut Host) {
     });
     println!("{}: {count:?}", host.broker.name());
     // Without these the runs prove nothing.
-    let Count { let_in, refused, superseded, superseded_by_waiter, too_late, changed_meanwhile, busy, .. } = count;
+    let Count { let_in, refused, superseded, superseded_by_waiter, too_late, changed_meanwhile, busy, kicked, .. } =
+        count;
     assert!(let_in > runs / 10 && refused > runs / 10, "{count:?}");
     assert!(superseded > runs / 100 && too_late > runs / 100, "{count:?}");
     // The few runs under valgrind need not meet everything that is rare.
-    let rare = [superseded_by_waiter, changed_meanwhile, busy];
+    let rare = [superseded_by_waiter, changed_meanwhile, busy, kicked];
     assert!(host.under == Under::Valgrind || rare.iter().all(|count| *count > runs / 1_000), "{count:?}");
 }
 
@@ -128,6 +129,8 @@ struct Count {
     unasked: usize,
     http: usize,
     policies: usize,
+    /// Sessions that a new policy ended.
+    kicked: usize,
     /// The memory of a host, in pages.
     grown: u64,
 }
@@ -146,6 +149,7 @@ impl Count {
         self.unasked += other.unasked;
         self.http += other.http;
         self.policies += other.policies;
+        self.kicked += other.kicked;
         self.grown = self.grown.max(other.grown);
     }
 }
@@ -180,6 +184,10 @@ struct Slot {
     version: u32,
     websocket: bool,
     listener: usize,
+    /// Whether the broker took its name from a certificate and asked nobody.
+    certified: bool,
+    /// Whether a policy admitted it, so that it has something to lose.
+    admitted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -377,6 +385,8 @@ impl World<'_> {
             version: if random.u32(..5) == 0 { 5 } else { 4 },
             websocket: websocket.unwrap_or_else(|| random.u32(..8) == 0),
             listener,
+            certified: false,
+            admitted: true,
         };
         vec![Step::Drop(number), Step::Define(number, slot), Step::Arrive(number)]
     }
@@ -441,6 +451,8 @@ impl Slot {
             version: 4,
             websocket: false,
             listener: 0,
+            certified: false,
+            admitted: true,
         }
     }
 
@@ -475,6 +487,8 @@ impl World<'_> {
                 self.lines(&answer.lines, None);
                 if !is_awaited {
                     self.slots[*number].state = State::Online;
+                    self.slots[*number].certified = true;
+                    self.slots[*number].admitted = self.has_rights(*number);
                 }
             }
             Step::Drop(number) => {
@@ -564,6 +578,16 @@ impl World<'_> {
         self.listeners[number].ticked = true;
         self.listeners[number].in_pass = false;
         self.lines(lines, Some(number));
+        if lines.iter().any(|line| line.contains("policy in force: ")) {
+            for at in 0..SLOTS {
+                let Slot { listener, ref state, admitted, .. } = self.slots[at];
+                if listener == number && *state == State::Online {
+                    let keeps = self.keeps(at);
+                    self.must(keeps || !admitted, "who lost something is disconnected");
+                    self.slots[at].admitted |= keeps;
+                }
+            }
+        }
         for (slot, was_late) in late.into_iter().enumerate() {
             self.must(!was_late || !self.slots[slot].is_late(number), "nobody waits for longer than six seconds");
         }
@@ -601,10 +625,19 @@ impl World<'_> {
             if let Some(old) = line.strip_prefix("takeover ") {
                 let old: usize = old.parse().unwrap();
                 self.must(self.slots[old].state == State::Online, "the host and the model agree on who is in");
-                let is_next = |line: &String| line.starts_with("takeover ") || line.starts_with("complete ");
-                let rest = &lines[at + 1..];
-                self.will_of(old, &rest[..rest.iter().position(is_next).unwrap_or(rest.len())]);
+                self.will_of(old, until_next(&lines[at + 1..]));
                 self.slots[old].state = State::Gone;
+            } else if let Some(kick) = line.strip_prefix("kick ") {
+                let (id, with_will) = kick.split_once(' ').unwrap();
+                self.must(tick.is_some() && with_will == "1", "kicks are for TICK, with the will (S21, S22)");
+                let kicked = (0..SLOTS).find(|at| self.slots[*at].state == State::Online && self.slots[*at].id == id);
+                self.must(kicked.is_some(), "only who is connected is kicked");
+                let kicked = kicked.unwrap();
+                self.must(Some(self.slots[kicked].listener) == tick, "each listener answers for its own sessions");
+                self.must(self.slots[kicked].admitted && !self.keeps(kicked), "who lost nothing stays connected");
+                self.will_of(kicked, until_next(&lines[at + 1..]));
+                self.slots[kicked].state = State::Gone;
+                self.count.kicked += 1;
             } else if let Some(completion) = line.strip_prefix("complete ") {
                 self.must(tick.is_some(), "clients are let in by TICK alone");
                 self.completed(completion, tick.unwrap());
@@ -697,6 +730,20 @@ impl World<'_> {
         }
     }
 
+    /// Whether a session keeps what it has by the policy in force.
+    fn keeps(&self, number: usize) -> bool {
+        let Slot { certified, .. } = self.slots[number];
+        self.has_rights(number) && (certified || self.is_right(number))
+    }
+
+    /// Whether the client would be admitted, whatever its password.
+    fn has_rights(&self, number: usize) -> bool {
+        let Slot { user, listener, .. } = self.slots[number];
+        let users = &self.listeners[listener].policies[self.listeners[listener].in_force];
+        let is_listed = |user| users.get(user).and_then(Option::as_ref).is_some_and(|user: &User| !user.is_disabled);
+        user.is_none_or(is_listed) && self.is_bound(number)
+    }
+
     fn may_write(&self, number: usize, topic: usize) -> bool {
         let Slot { user, listener, .. } = self.slots[number];
         let users = &self.listeners[listener].policies[self.listeners[listener].in_force];
@@ -711,6 +758,12 @@ impl Slot {
     fn is_late(&self, listener: usize) -> bool {
         matches!(self.state, State::Waits { jumped, .. } if jumped > GIVE_UP) && self.listener == listener
     }
+}
+
+/// What belongs to an event: until the next one.
+fn until_next(lines: &[String]) -> &[String] {
+    let is_next = |line: &String| ["takeover ", "complete ", "kick "].iter().any(|event| line.starts_with(event));
+    &lines[..lines.iter().position(is_next).unwrap_or(lines.len())]
 }
 
 fn knows(users: &Users, user: usize, password: usize) -> bool {

@@ -291,6 +291,8 @@ pub(crate) struct Broker {
     engine: Engine,
     patience: Duration,
     process: Mutex<(Command, Child)>,
+    /// The process inside the container, once it is asked for.
+    pid: OnceLock<i32>,
     log: Arc<Log>,
 }
 
@@ -364,7 +366,7 @@ impl Broker {
         let log = Arc::new(Log::default());
         let child = launch(&mut command, &log);
         let (engine, patience, process) = (install.engine, setup.patience, Mutex::new((command, child)));
-        Self { port, port2, folder, name, engine, patience, process, log }
+        Self { port, port2, folder, name, engine, patience, process, pid: OnceLock::new(), log }
     }
 
     /// Stops the broker in good order, and starts it again with the files it left.
@@ -416,6 +418,32 @@ impl Broker {
     /// SIGHUP and nothing else.
     pub(crate) fn hang_up(&self) {
         self.signal("HUP");
+    }
+
+    /// The same without the engine, which takes a good part of a second.
+    pub(crate) fn hang_up_at_once(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::HUP).expect("SIGHUP");
+    }
+
+    /// The broker's memory in pages.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.pid().as_raw_nonzero());
+        let statm = fs::read_to_string(path).expect("the broker's memory");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages")
+    }
+
+    /// The broker's process, as this machine numbers it.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        let number = match self.engine.command() {
+            Some(engine) => *self.pid.get_or_init(|| {
+                let mut command = Command::new(engine);
+                command.args(["inspect", "--format", "{{.State.Pid}}", &self.name]);
+                let output = command.output().expect("the engine answers");
+                String::from_utf8_lossy(&output.stdout).trim().parse().expect("the broker's process")
+            }),
+            None => self.process().1.id() as i32,
+        };
+        rustix::process::Pid::from_raw(number).expect("a process")
     }
 
     /// Puts a good policy in force.
@@ -512,11 +540,6 @@ impl Broker {
 
     fn process(&self) -> MutexGuard<'_, (Command, Child)> {
         self.process.lock().expect("no test panics with the lock")
-    }
-
-    /// The broker's own process, unless a container is around it.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        (self.engine == Engine::Unpacked).then(|| self.process().1.id())
     }
 
     /// Under callgrind: a file that a part of the counts is written to, and the one that the broker ends with.

@@ -415,7 +415,8 @@ impl Client {
     }
 
     fn next_id(&mut self) -> u16 {
-        self.last_id += 1;
+        // 0 is none.
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.last_id
     }
 }
