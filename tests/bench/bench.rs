@@ -11,6 +11,7 @@ mod load;
 mod logins;
 mod pair;
 mod peers;
+mod profile;
 mod publish;
 mod report;
 mod stats;
