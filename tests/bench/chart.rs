@@ -56,9 +56,10 @@ pub(crate) fn draw(report: &Report, row: &str) -> Option<String> {
         }
     }
     let about = |name: &str| report.header.iter().find(|(of, _)| *of == name).map_or("", |(_, value)| value);
-    let foot =
-        format!("{} · {} · mqtt-acl {} · {}", about("date"), about("machine"), about("commit"), about("command"));
-    text(&mut svg, LEFTS[0], HEIGHT - 12.0, "font-size=\"10\"", &foot);
+    let place = format!("{} · {}", about("date"), about("machine"));
+    let command = format!("mqtt-acl {} · {}", about("commit"), about("command"));
+    text(&mut svg, LEFTS[0], HEIGHT - 24.0, "font-size=\"10\"", &place);
+    text(&mut svg, LEFTS[0], HEIGHT - 10.0, "font-size=\"10\"", &command);
     svg.push_str("</svg>\n");
     Some(svg)
 }
