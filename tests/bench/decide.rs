@@ -100,7 +100,7 @@ fn instructions(bench: &Bench, report: &mut Report) {
 }
 
 /// Instructions of so many blocks, without what comes before them.
-fn count(valgrind: &Path, size: Size, blocks: usize, workload: &str) -> u64 {
+fn count(valgrind: &Path, size: Size, blocks: usize, workload: &str) -> i64 {
     let file = folder().join("callgrind.decider");
     let mut command = Command::new(valgrind);
     command.args(["--quiet", "--tool=callgrind", "--toggle-collect=decider::decide"]);

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 /// Instructions in user space.
 #[derive(Debug, Default)]
 pub(crate) struct Profile {
-    pub(crate) total: u64,
+    /// Less than nothing where the broker did more on the side in the smaller one of two that are compared.
+    pub(crate) total: i64,
     /// By the file that it is of, and its name.
     functions: HashMap<(String, String), Cost>,
 }
@@ -58,7 +59,6 @@ impl Profile {
 
     /// What this counted beyond the other.
     pub(crate) fn beyond(mut self, other: &Self) -> Self {
-        assert!(self.total >= other.total, "more of the same takes less: {} and {}", self.total, other.total);
         self.total -= other.total;
         for (name, cost) in &mut self.functions {
             if let Some(other) = other.functions.get(name) {
