@@ -1,9 +1,12 @@
 //! The benchmark's own arithmetic.
 
+#[path = "bench/profile.rs"]
+mod profile;
 #[path = "bench/stats.rs"]
 mod stats;
 
 use fastrand::Rng;
+use profile::Profile;
 use stats::{kolmogorov_smirnov, median, percentile};
 
 #[track_caller]
@@ -47,4 +50,63 @@ fn kolmogorov_smirnov_tells_apart_what_differs() {
     let (same, shifted) = (found(0.0), found(0.1));
     assert!((1..=25).contains(&same), "{same} of 200");
     assert!(shifted >= 190, "{shifted} of 200");
+}
+
+/// `main` of a program calls `check` of a library twice, which calls `compare` of another file once each time.
+const PROFILE: &str = "\
+version: 1
+creator: callgrind-3.19.0
+positions: line
+events: Ir
+
+ob=(1) /bin/program
+fl=(1) ???
+fn=(1) main
+0 30
+cob=(2) /lib/check.so
+cfn=(2) check
+calls=2 0
+0 500
+
+ob=(2)
+fn=(2)
+0 100
++5 20
+cob=(3) /lib/libc.so.6
+cfi=(2) memcmp.S
+cfn=(3) compare
+calls=2 17
+* 380
+
+ob=(3)
+fl=(2)
+fn=(3)
+17 380
+
+totals: 530
+";
+
+#[test]
+fn profiles_are_summed_up_by_function() {
+    let profile = Profile::parse(PROFILE).unwrap();
+    assert_eq!(profile.total, 530);
+    let cost = |name| {
+        let cost = profile.function(name);
+        [cost.inclusive, cost.own, cost.calls]
+    };
+    assert_eq!([cost("main"), cost("check"), cost("compare")], [[530, 30, 0], [500, 120, 2], [380, 380, 2]]);
+    let of_file: Vec<&str> = profile.of_file("check.so").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(of_file, ["check"]);
+    // One that is still being written.
+    assert!(Profile::parse(&PROFILE.replace("totals: 530\n", "")).is_err());
+}
+
+#[test]
+fn the_difference_of_two_profiles_is_what_came_between() {
+    let more = PROFILE.replace("0 100", "0 150").replace("0 500", "0 550").replace("calls=2 0", "calls=3 0");
+    let more = Profile::parse(&more.replace("totals: 530", "totals: 580")).unwrap();
+    let between = more.beyond(&Profile::parse(PROFILE).unwrap());
+    let check = between.function("check");
+    assert_eq!((between.total, [check.inclusive, check.own, check.calls]), (50, [50, 50, 1]));
+    assert_eq!(between.function("compare").inclusive, 0);
 }

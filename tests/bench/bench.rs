@@ -11,6 +11,7 @@ mod load;
 mod logins;
 mod pair;
 mod peers;
+mod profile;
 mod publish;
 mod report;
 mod stats;
@@ -202,6 +203,19 @@ fn allow_connections(wanted: usize) {
     }
 }
 
+/// The arguments, but for where the figures are written to.
+fn command(mut arguments: impl Iterator<Item = String>) -> String {
+    let mut kept = Vec::new();
+    while let Some(argument) = arguments.next() {
+        if matches!(argument.as_str(), "--json" | "--svg") {
+            arguments.next();
+        } else {
+            kept.push(argument);
+        }
+    }
+    kept.join(" ")
+}
+
 fn header() -> Vec<(&'static str, String)> {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
@@ -221,6 +235,6 @@ fn header() -> Vec<(&'static str, String)> {
         ("date", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         ("machine", machine),
         ("commit", output("git", &["describe", "--always", "--dirty"])),
-        ("command", format!("tests/bench.sh {}", env::args().skip(1).collect::<Vec<_>>().join(" "))),
+        ("command", format!("tests/bench.sh {}", command(env::args().skip(1)))),
     ]
 }

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use crate::report::Report;
 
-const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 400.0;
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 412.0;
 /// Of one broker's part.
 const PLOT: [f64; 2] = [290.0, 250.0];
 const TOP: f64 = 78.0;
-const LEFTS: [f64; 2] = [64.0, 478.0];
+const LEFTS: [f64; 2] = [72.0, 552.0];
 /// From 5,000 to 5,000,000 instructions, and from 1 to 10,000 rules.
 const DECADES: [f64; 2] = [4.0, 3.0];
 const LEAST: f64 = 5000.0;
@@ -56,9 +56,10 @@ pub(crate) fn draw(report: &Report, row: &str) -> Option<String> {
         }
     }
     let about = |name: &str| report.header.iter().find(|(of, _)| *of == name).map_or("", |(_, value)| value);
-    let foot =
-        format!("{} · {} · mqtt-acl {} · {}", about("date"), about("machine"), about("commit"), about("command"));
-    text(&mut svg, LEFTS[0], HEIGHT - 12.0, "font-size=\"10\"", &foot);
+    let place = format!("{} · {}", about("date"), about("machine"));
+    let command = format!("mqtt-acl {} · {}", about("commit"), about("command"));
+    text(&mut svg, LEFTS[0], HEIGHT - 24.0, "font-size=\"10\"", &place);
+    text(&mut svg, LEFTS[0], HEIGHT - 10.0, "font-size=\"10\"", &command);
     svg.push_str("</svg>\n");
     Some(svg)
 }
@@ -89,7 +90,12 @@ fn curve(svg: &mut String, left: f64, (peer, colour): (&str, &str), points: &[(f
     let Some((_, last)) = points.last() else { return };
     let path: Vec<_> =
         points.iter().map(|(rules, cost)| format!("{:.1} {:.1}", x_of(left, *rules), height_of(*cost))).collect();
-    let dashes = if peer == "none" { " stroke-dasharray=\"3 3\"" } else { "" };
+    // Lines that lie upon each other are both to be seen.
+    let dashes = match peer {
+        "none" => " stroke-dasharray=\"3 3\"",
+        "dynsec" => " stroke-dasharray=\"8 5\"",
+        _ => "",
+    };
     let path = path.join("L");
     let _ = writeln!(svg, "<path d=\"M{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>");
     let mut y = height_of(*last) + 4.0;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use toml::{Table, Value};
 
-use crate::callgrind::{self, Profile};
+use crate::callgrind;
 use crate::peers::{folder, program};
 use crate::report::{Report, show};
 use crate::workload::{Size, TOPICS};
@@ -100,13 +100,13 @@ fn instructions(bench: &Bench, report: &mut Report) {
 }
 
 /// Instructions of so many blocks, without what comes before them.
-fn count(valgrind: &Path, size: Size, blocks: usize, workload: &str) -> u64 {
+fn count(valgrind: &Path, size: Size, blocks: usize, workload: &str) -> i64 {
     let file = folder().join("callgrind.decider");
     let mut command = Command::new(valgrind);
     command.args(["--quiet", "--tool=callgrind", "--toggle-collect=decider::decide"]);
     command.arg(format!("--callgrind-out-file={}", file.display())).arg(program(DECIDER));
     decider(&mut command, size, blocks, &[workload]);
-    let profile = Profile::read(&file);
+    let profile = callgrind::read(&file);
     assert_eq!(profile.function("decider::decide").calls, blocks as u64, "{workload}: what is to be counted");
     profile.total
 }

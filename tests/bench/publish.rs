@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::access::Access;
-use crate::callgrind::{self, Counter, Profile};
+use crate::callgrind::{self, Counter};
 use crate::decide::RULES;
 use crate::pair::{exchange, open, subscribe};
+use crate::profile::Profile;
 use crate::report::{Figure, Report};
 use crate::stats::median;
 use crate::support::broker::{Broker, Install};
