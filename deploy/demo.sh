@@ -69,6 +69,7 @@ listener $port 127.0.0.1
 allow_anonymous false
 plugin $folder/mqtt_acl.so
 plugin_opt_policy_file $folder/policy.toml
+plugin_opt_on_bad_policy refuse
 END
         "$mosquitto" -c "$folder/mosquitto.conf" >"$folder/log" 2>&1 &
         broker=$!

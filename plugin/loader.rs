@@ -242,7 +242,8 @@ impl Thread {
             state_dir: None,
             to_keep: None,
             confirm_at: None,
-            tell_at: Instant::now(),
+            // There is nothing to tell before the main thread has taken up the first policy.
+            tell_at: Instant::now() + TELL,
             keep_failed: false,
             metrics_failed: false,
             options,
