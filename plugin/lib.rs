@@ -22,6 +22,7 @@ mod loader;
 mod logins;
 mod options;
 mod plugin;
+mod state;
 mod sys;
 mod threads;
 mod tickless;

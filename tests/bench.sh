@@ -4,11 +4,13 @@
 #
 #   tests/bench.sh decide [OPTION...]    one decision of the engine alone: nanoseconds and instructions
 #   tests/bench.sh publish [OPTION...]   a message and a delivery, by number of rules and of users, in 2.0.11 and 2.1.2
+#   tests/bench.sh load [OPTION...]      start and SIGHUP with up to a million users: time, memory, what others notice
 #   tests/bench.sh logins [OPTION...]    what logins do to an unrelated publisher and subscriber, in 2.0.11 and 2.1.2
 #   tests/bench.sh all [OPTION...]       all of these, in this order
 #
 #   --smoke         everything in tiny sizes: does it work at all?
 #   --json FILE     writes the figures for machines, too
+#   --svg FILE      publish: draws the README's chart (tests/bench/publish.svg)
 #   --row NAME      this row alone (tests/bench.sh BENCHMARK --row ? names them); may be repeated
 #   --broker VERSION  this broker alone (2.0.11, 2.1.2); may be repeated
 #   --record        decide: writes its instructions down, to be compared from now on (tests/bench/instructions.toml)
@@ -29,7 +31,7 @@ cd "$(dirname "$0")/.."
 . deploy/packages.sh
 
 case "${1:-}" in
-    decide | publish | logins | all) ;;
+    decide | publish | load | logins | all) ;;
     -h | --help)
         sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
         exit 0

@@ -14,6 +14,8 @@
 mod host;
 #[path = "mock/library.rs"]
 mod library;
+#[path = "mock/live.rs"]
+mod live;
 #[path = "mock/model.rs"]
 mod model;
 #[path = "mock/policy.rs"]
@@ -85,6 +87,10 @@ const SCENARIOS: &[(&str, Scenario)] = &scenarios![
     refusals_do_not_grow_memory,
     panic_in_a_callback,
     random::calls,
+    live::an_edit_waits_for_tick,
+    live::swaps_do_not_grow_memory,
+    live::killed_at_any_moment,
+    live::the_loader_yields,
     waiting::results_wake_the_loop,
     waiting::another_handler_is_left_alone,
     waiting::the_last_instance_restores_the_handler,

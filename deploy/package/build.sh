@@ -94,9 +94,9 @@ debian() {
     compressed CHANGELOG.md "$docs/changelog"
     sed 's/^$/./; s/^/ /' <(sed 1,2d LICENSE-MIT) | sed -e "/^@MIT@$/{r /dev/stdin" -e 'd}' "$parts/copyright" >"$out/copyright"
     put 644 "$out/copyright" "$docs/copyright"
-    # Files that are the package's as they are. One below etc/ would be the operator's to change.
+    # Files that are the package's as they are. Those below etc/ are the operator's to change.
     (cd "$parts/root" && find . -type f -printf '%P\n') | while read -r page; do
-        put 644 "$parts/root/$page" "$page"
+        if [[ -x $parts/root/$page ]]; then put 755 "$parts/root/$page" "$page"; else put 644 "$parts/root/$page" "$page"; fi
     done
     # The policy's place. The package brings no policy: without one the plugin refuses everybody.
     mkdir -p "$stage/etc/mosquitto/mqtt-acl/users.d"

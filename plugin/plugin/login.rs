@@ -22,6 +22,7 @@ impl Plugin {
         self.do_without_tick();
         if event.is_cut {
             self.journal.remark(|| format!("refused login: the password holds a NUL byte; {}", Who(&event.client)));
+            self.state.counters.logged_in(false);
             return Answer::AUTH;
         }
         if !http {
@@ -58,11 +59,13 @@ impl Plugin {
             Decision::Allow(_) => {
                 self.note_old_password(verdict.as_ref(), &event.client);
                 self.tickless.granted(id, client.user, event.password);
+                self.state.counters.logged_in(true);
                 Answer::SUCCESS
             }
             Decision::Deny(_) => {
                 let kept = !http && self.tickless.keeps(id, client.user, event.password);
                 self.note_refusal(&policy, decision, &event.client, kept);
+                self.state.counters.logged_in(false);
                 if kept { Answer::SUCCESS } else { Answer::AUTH }
             }
         }
@@ -93,6 +96,7 @@ impl Plugin {
             return Answer::SUCCESS;
         }
         self.note_hold(hold, client);
+        self.state.counters.logged_in(false);
         if hold.is_busy() && self.broker.is_2_1() { Answer::SERVER_BUSY } else { Answer::AUTH }
     }
 
@@ -107,6 +111,7 @@ impl Plugin {
                     Hold::OutOfTime,
                     &Client { id: Some(&id), username: None, address: None, names_its_address: false },
                 );
+                self.state.counters.logged_in(false);
                 self.broker.complete_basic_auth(&id, Answer::AUTH);
             }
         }
@@ -166,6 +171,9 @@ impl Plugin {
                 false
             }
         };
+        if waits.is_some() {
+            self.state.counters.logged_in(admitted);
+        }
         match waits {
             Some(ticket) if admitted => {
                 logins::pending().enter(ticket, || self.broker.complete_basic_auth(&job.id, Answer::SUCCESS));

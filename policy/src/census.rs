@@ -11,9 +11,6 @@ use crate::users::User;
 
 type Text = Located<String>;
 
-/// So many attributes are enough for anybody, and each costs.
-const MOST: usize = 256;
-
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
@@ -104,8 +101,8 @@ impl Census {
         let mut uses: Vec<_> =
             self.uses.iter().flat_map(|(set, uses)| uses.iter().map(move |used| (*set, used))).collect();
         uses.sort_by(|(_, (_, one)), (_, (_, other))| one.cmp(other));
-        if let Some((_, (_, place))) = uses.iter().find(|(_, (attribute, _))| usize::from(attribute.0) >= MOST) {
-            problems.error(place.clone(), format!("rules use more than {MOST} attributes (use fewer)"));
+        if let Some((_, (_, place))) = uses.iter().find(|(_, (attribute, _))| attribute.0 >= AttributeId::MOST) {
+            problems.error(place.clone(), format!("rules use more than {} attributes (use fewer)", AttributeId::MOST));
         }
         for (set, (attribute, place)) in uses {
             let name = forest.attribute_name(*attribute).unwrap_or_default();

@@ -255,7 +255,8 @@ impl Reader<'_> {
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "password" => passwords = self.one_or_more(value, "password"),
-                "disabled" => disabled = self.flag(value, "disabled"),
+                // What is not a flag was meant to be one, and no doubt favours the user.
+                "disabled" => disabled = self.flag(value, "disabled") || value.get_ref().as_bool().is_none(),
                 "roles" => {
                     roles = self.texts(value, "roles").unwrap_or_default();
                     only_secrets = false;

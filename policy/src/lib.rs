@@ -16,6 +16,9 @@
 //!                                   ├─ bearing     the other rules that bear on a request (plain)
 //!                                   ├─ nearest     what a refused request lacks (plain)
 //!                                   └─ who         who may do something
+//!
+//! sources    what a load looked at, to tell when it changes
+//! last_good  a policy that was in force, kept for a start with a broken one (recover: what that one still says)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -31,6 +34,7 @@ mod decision;
 mod document;
 mod fingerprint;
 mod hidden;
+mod last_good;
 mod limits;
 mod load;
 mod login;
@@ -41,7 +45,9 @@ mod plain;
 mod policy;
 mod problem;
 mod reason;
+mod recover;
 mod scenario;
+mod sources;
 mod template;
 mod topic;
 mod users;
@@ -53,9 +59,11 @@ pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
+pub use crate::last_good::{LastGood, Unkept};
 pub use crate::limits::Limits;
 pub use crate::load::{
-    Failure, Loaded, Replacement, Trust, included, includes, load, load_with, parse, test, user_id, user_ids,
+    Failure, Loaded, Replacement, Trust, included, includes, load, load_with, load_with_sources, parse, test, user_id,
+    user_ids,
 };
 pub use crate::login::Verdict;
 pub use crate::memo::Memo;
@@ -64,5 +72,6 @@ pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
+pub use crate::sources::{Glance, Hash, Sources};
 pub use crate::topic::{is_subscription, is_topic_name};
 pub use crate::who::{Able, Ids, Who};

@@ -17,6 +17,7 @@ use crate::document::Document;
 use crate::policy::Policy;
 use crate::problem::{Escaped, OneLine, Place, Problem, Problems};
 use crate::scenario::Outcome;
+use crate::sources::Sources;
 use crate::users::Draft;
 
 /// A policy that may be put in force, and what somebody should look at all the same.
@@ -186,7 +187,13 @@ pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
 /// # Errors
 /// As [`load`].
 pub fn load_with(path: &Path, trust: &Trust, replacing: &[Replacement]) -> Result<Loaded, Failure> {
-    read(path, trust, replacing).and_then(Compiled::keeping_its_promises)
+    read(path, trust, replacing).0.and_then(Compiled::keeping_its_promises)
+}
+
+/// As [`load`], and what it looked at, also where it failed: for whoever looks for changes.
+pub fn load_with_sources(path: &Path, trust: &Trust) -> (Result<Loaded, Failure>, Sources) {
+    let (result, sources) = read(path, trust, &[]);
+    (result.and_then(Compiled::keeping_its_promises), sources)
 }
 
 /// A file that is about to be renamed.
@@ -203,11 +210,11 @@ pub struct Replacement {
 /// # Errors
 /// As [`load`], except that a failed test is none.
 pub fn test(path: &Path, trust: &Trust) -> Result<Vec<Outcome>, Failure> {
-    read(path, trust, &[]).map(|compiled| compiled.policy.run_tests())
+    read(path, trust, &[]).0.map(|compiled| compiled.policy.run_tests())
 }
 
 /// Reads and compiles the policy at this path, from files that held still.
-fn read(path: &Path, trust: &Trust, replacing: &[Replacement]) -> Result<Compiled, Failure> {
+fn read(path: &Path, trust: &Trust, replacing: &[Replacement]) -> (Result<Compiled, Failure>, Sources) {
     const TRIES: u32 = 5;
     let mut tries = 0;
     loop {
@@ -220,12 +227,12 @@ fn read(path: &Path, trust: &Trust, replacing: &[Replacement]) -> Result<Compile
             None if tries == 1 && matches!(result, Err(Failure::Empty(_))) => {
                 std::thread::sleep(Duration::from_millis(50))
             }
-            None => return result,
+            None => return (result, loader.sources),
             Some(_) if tries < TRIES => std::thread::sleep(Duration::from_millis(50)),
             Some(file) => {
                 let mut problems = Problems::default();
                 problems.error(Place::whole(&file), "the file changed while it was read");
-                return Err(Failure::Invalid(problems.into_sorted()));
+                return (Err(Failure::Invalid(problems.into_sorted())), loader.sources);
             }
         }
     }
@@ -247,13 +254,13 @@ pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
 }
 
 /// A policy without errors whose tests were not run yet, and its warnings.
-struct Compiled {
-    policy: Policy,
+pub(crate) struct Compiled {
+    pub(crate) policy: Policy,
     problems: Problems,
 }
 
 impl Compiled {
-    fn new(
+    pub(crate) fn new(
         main: &Arc<Path>,
         documents: Vec<(Arc<Path>, Document)>,
         users: Draft,
@@ -290,12 +297,13 @@ struct Loader<'t> {
     seen: HashSet<(u64, u64)>,
     folders: HashSet<PathBuf>,
     read: Vec<(Arc<Path>, Stamp)>,
+    sources: Sources,
     /// The bytes of all of them.
     size: u64,
 }
 
 /// The most bytes that the files of a policy may have together, so that 32 bits number whatever is in them.
-const LARGEST: u64 = 1 << 30;
+pub(crate) const LARGEST: u64 = 1 << 30;
 
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +334,7 @@ impl<'t> Loader<'t> {
             seen: HashSet::new(),
             folders: HashSet::new(),
             read: Vec::new(),
+            sources: Sources::default(),
             size: 0,
         }
     }
@@ -350,6 +359,7 @@ impl<'t> Loader<'t> {
 
     /// Reads one file and what it includes. An error is one of opening or reading it; everything else is a problem.
     fn file(&mut self, path: &Arc<Path>, includers: &[(u64, u64)]) -> io::Result<()> {
+        self.sources.file(path);
         let replacement = self.replacement(path);
         let resolved = fs::canonicalize(replacement.unwrap_or(path))?;
         // Nonblocking, for a pipe would be waited for.
@@ -418,6 +428,7 @@ impl<'t> Loader<'t> {
             return;
         }
         let path = from.parent().unwrap_or(Path::new("")).join(pattern);
+        self.sources.pattern(&path);
         let paths = match expand(&path, self.replacing) {
             Ok(paths) => paths,
             Err(problem) => {
@@ -451,6 +462,7 @@ impl<'t> Loader<'t> {
             if !self.folders.insert(folder.to_path_buf()) {
                 break;
             }
+            self.sources.folder(folder);
             match fs::metadata(folder) {
                 Ok(metadata) => {
                     if let Some(reader) = reader.filter(|reader| !reader.may(1, &metadata)) {
@@ -482,6 +494,7 @@ impl<'t> Loader<'t> {
     fn text(&mut self, path: &Arc<Path>, file: &mut File) -> io::Result<Option<String>> {
         let mut bytes = Vec::new();
         file.take(LARGEST).read_to_end(&mut bytes)?;
+        self.sources.held(path, &bytes);
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
             Err(error) => {
@@ -517,7 +530,7 @@ pub fn includes(from: &Path, include: &str, file: &Path) -> bool {
 
 /// The files that an `include` means: itself, or, where its last part holds a `*`, those that fit, in the order of their
 /// bytes, also those that are about to be there.
-fn expand(path: &Path, replacing: &[Replacement]) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn expand(path: &Path, replacing: &[Replacement]) -> Result<Vec<PathBuf>, String> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err("it is not a file".into());
     };
@@ -564,7 +577,7 @@ fn means(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// Whether a file name fits a pattern in which `*` stands for any characters.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let mut parts = pattern.split(|b| *b == b'*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };

@@ -393,9 +393,13 @@ impl Forest {
 
     pub(crate) fn attribute_or_new(&mut self, name: &str) -> AttributeId {
         self.attribute(name).unwrap_or_else(|| {
-            self.attributes.push(name.into());
-            // The check of the policy allows far fewer.
-            AttributeId(u16::try_from(self.attributes.len() - 1).unwrap_or(u16::MAX))
+            // The first one too many stands for all of them: the check of the policy refuses it.
+            let number =
+                u16::try_from(self.attributes.len()).map_or(AttributeId::MOST, |number| number.min(AttributeId::MOST));
+            if self.attributes.len() <= usize::from(number) {
+                self.attributes.push(name.into());
+            }
+            AttributeId(number)
         })
     }
 

@@ -230,7 +230,7 @@ impl<'a> Search<'a> {
         }
         let levels: Vec<_> = topic.split(|b| *b == b'/').collect();
         let own = self.policy.candidate_ids(self.client.user, &levels);
-        let levels = levels.into_iter().filter(|level| is_usable(level)).map(<[u8]>::to_vec);
+        let levels = levels.iter().filter(|level| is_usable(level)).map(|level| level.to_vec());
         let current = self.client.id;
         for id in levels.chain(own).filter(|id| id != current) {
             if self.grant(&Client { id: &id, ..self.client }, self.action).is_some() {

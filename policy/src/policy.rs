@@ -156,6 +156,11 @@ impl Policy {
         self.anonymous.take().is_some()
     }
 
+    /// Disables users; how many were not already.
+    pub(crate) fn disable(&mut self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+        self.users.disable(is_meant)
+    }
+
     /// How the checking of passwords is rationed.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -126,33 +126,30 @@ impl Policy {
 
     /// Client ids that are likely the client's own: the usual one, and one of each form that they can have, which is none
     /// of these texts where the form leaves a choice.
-    pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, avoid: &[&[u8]]) -> Vec<Vec<u8>> {
+    pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, avoid: &[&[u8]]) -> impl Iterator<Item = Vec<u8>> {
         const AUTO: &str = "auto-00000000-0000-4000-8000-000000000000";
         let sets = self.held_sets(&Client { user, id: b"" });
         let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
         let name = user.map(String::from_utf8_lossy).unwrap_or_default();
-        let named: Vec<&Pattern> = self.each(&sets).filter_map(|set| set.client_ids.as_ref()).flatten().collect();
-        let mut forms: Vec<(String, bool)> = named.iter().filter_map(|pattern| pattern.text_for(&names)).collect();
-        let is_free = named.contains(&&Pattern::Any) || (named.is_empty() && user.is_none());
-        if is_free {
+        let named = || self.each(&sets).filter_map(|set| set.client_ids.as_ref()).flatten();
+        let is_named = named().next().is_some();
+        let mut forms: Vec<(String, bool)> = named().filter_map(|pattern| pattern.text_for(&names)).collect();
+        if named().any(|pattern| *pattern == Pattern::Any) || (!is_named && user.is_none()) {
             forms.push(("client".to_owned(), true));
-        } else if named.is_empty() {
+        } else if !is_named {
             forms.extend([(name.to_string(), false), (format!("{name}-"), true)]);
         }
         forms.push((AUTO.to_owned(), false));
-        let mut ids = vec![self.usual_client_id(user)];
-        for (mut text, open) in forms {
+        let ids = forms.into_iter().map(move |(mut text, open)| {
             if open {
                 text.push('1');
                 while avoid.contains(&text.as_bytes()) {
                     text.push('1');
                 }
             }
-            if !ids.iter().any(|id| id == text.as_bytes()) {
-                ids.push(text.into_bytes());
-            }
-        }
-        ids
+            text.into_bytes()
+        });
+        std::iter::once(self.usual_client_id(user)).chain(ids)
     }
 }
 

@@ -63,6 +63,21 @@ impl Users {
         self.table.len()
     }
 
+    /// Disables users; how many were not already.
+    pub(crate) fn disable(&mut self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+        let mut count = 0;
+        let mut at = 0;
+        while let Some(user) = self.store.user(at) {
+            let next = at.wrapping_add(u32::try_from(user.size()).unwrap_or(u32::MAX));
+            if !user.is_disabled() && is_meant(user.name()) {
+                self.store.set_head(at, |head| head.flags |= Head::DISABLED);
+                count += 1;
+            }
+            at = next;
+        }
+        count
+    }
+
     /// All of them, in the order of the files.
     pub(crate) fn iter(&self) -> impl Iterator<Item = User<'_>> {
         let mut at = 0;

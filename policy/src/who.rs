@@ -95,16 +95,15 @@ impl Inquiry<'_, '_> {
                 if self.admits(user, &self.policy.usual_client_id(user)) {
                     return None;
                 }
-                let others = self.policy.candidate_ids(user, &[]);
-                others.iter().find_map(|id| self.rule(user, id)).map(|rule| (Ids::All, rule))
+                let mut others = self.policy.candidate_ids(user, &[]);
+                others.find_map(|id| self.rule(user, &id)).map(|rule| (Ids::All, rule))
             });
         }
         let texts = self.telling_texts(user, &sets);
-        let candidates = self.policy.candidate_ids(user, &texts);
-        let other = candidates.iter().find(|id| !texts.contains(&id.as_slice()) && self.admits(user, id));
-        let mut telling: Vec<Vec<u8>> =
-            texts.into_iter().filter(|id| self.admits(user, id)).map(<[u8]>::to_vec).collect();
-        if let Some(rule) = other.and_then(|id| self.rule(user, id)) {
+        let mut candidates = self.policy.candidate_ids(user, &texts);
+        let other = candidates.find(|id| !texts.contains(&id.as_slice()) && self.admits(user, id));
+        let mut telling: Vec<Vec<u8>> = texts.iter().filter(|id| self.admits(user, id)).map(|id| id.to_vec()).collect();
+        if let Some(rule) = other.as_ref().and_then(|id| self.rule(user, id)) {
             telling.retain(|id| self.rule(user, id).is_none());
             let ids = if telling.is_empty() { Ids::All } else { Ids::AllBut(telling) };
             return Some((ids, rule));

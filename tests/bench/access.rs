@@ -1,9 +1,8 @@
 //! The peers as to access: brokers of one version that decide about the same messages, each by its own means.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use crate::peers::{COMMON, trivial};
+use crate::peers::{COMMON, DYNSEC, dynsec, trivial};
 use crate::support::broker::{Install, PASSWORD, PBKDF2, PLUGIN, Setup, TOKEN};
 use crate::support::mqtt::{Connect, V311};
 use crate::workload::{DENIED, DEVICE_READS, PUBLISHERS, SERVICE, SERVICE_READS, SERVICE_WRITES, Size, device};
@@ -56,12 +55,8 @@ impl Access {
             Self::Trivial => with("plugin {folder}/trivial.so\n").copy("trivial.so", trivial()),
             Self::AclFile => with("allow_anonymous true\nacl_file {folder}/access\n").file("access", &acl_file(size)),
             Self::DynamicSecurity => {
-                const LIBRARY: &str = "mosquitto_dynamic_security.so";
-                let [.., libraries] = install.loader();
-                let conf = format!("plugin {{folder}}/{LIBRARY}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n");
-                with(&conf)
-                    .copy(LIBRARY, &Path::new(&libraries).join(LIBRARY))
-                    .file("data/dynsec.json", &dynamic_security(size))
+                let (conf, library) = dynsec(install, "{folder}/data/dynsec.json");
+                with(&conf).copy(DYNSEC, &library).file("data/dynsec.json", &dynamic_security(size))
             }
             Self::Ours => with(PLUGIN).with_policy(&size.policy()),
         }
@@ -101,17 +96,9 @@ fn acl_file(size: Size) -> String {
 
 /// On 2.0 it knows no `%u`: each device has a role of its own for that, between two that all share.
 fn dynamic_security(size: Size) -> String {
-    let [_, "7", iterations, salt, hash] = PBKDF2.split('$').collect::<Vec<_>>()[..] else { panic!("{PBKDF2}") };
     let rule =
         |kind: &str, filter: &str, allow: bool| format!(r#"{{"acltype":"{kind}","topic":"{filter}","allow":{allow}}}"#);
     let role = |name: &str, rules: &[String]| format!(r#"{{"rolename":"{name}","acls":[{}]}}"#, rules.join(","));
-    let client = |name: &str, roles: &[(&str, u8)]| {
-        let roles = roles.iter().map(|(name, priority)| format!(r#"{{"rolename":"{name}","priority":{priority}}}"#));
-        let roles = roles.collect::<Vec<_>>().join(",");
-        format!(
-            r#"{{"username":"{name}","password":"{hash}","salt":"{salt}","iterations":{iterations},"roles":[{roles}]}}"#
-        )
-    };
     let send = |filter: &str| rule("publishClientSend", filter, true);
     let receive = |filter: &str| rule("publishClientReceive", filter, true);
 
@@ -126,7 +113,7 @@ fn dynamic_security(size: Size) -> String {
         role("second", &half(second)),
         role("deny", &[rule("publishClientSend", DENIED, false)]),
     ];
-    let mut clients = vec![client(SERVICE, &[("service", 1)])];
+    let mut clients = vec![dynsec_client(SERVICE, &[("service", 1)])];
     for number in 0..size.users {
         let name = device(number);
         let of_its_own = |filter: &str| filter.replace("%u", &name);
@@ -135,13 +122,23 @@ fn dynamic_security(size: Size) -> String {
             &name,
             &[own.iter().map(|filter| send(&of_its_own(filter))).collect(), reads.to_vec()].concat(),
         ));
-        let mut held = vec![("first", 3), (&name[..], 2), ("second", 1)];
+        let mut held = vec![("first", 3), (name.as_str(), 2), ("second", 1)];
         if size.has_many() {
             held.insert(0, ("deny", 4));
         }
-        clients.push(client(&name, &held));
+        clients.push(dynsec_client(&name, &held));
     }
     let access = r#"{"publishClientSend":false,"publishClientReceive":false,"subscribe":true,"unsubscribe":true}"#;
     let (clients, roles) = (clients.join(","), roles.join(","));
     format!(r#"{{"defaultACLAccess":{access},"clients":[{clients}],"groups":[],"roles":[{roles}]}}"#)
+}
+
+/// A client of dynamic-security with the password that all share, and its roles by priority.
+pub(crate) fn dynsec_client(name: &str, roles: &[(&str, u8)]) -> String {
+    let [_, "7", iterations, salt, hash] = PBKDF2.split('$').collect::<Vec<_>>()[..] else { panic!("{PBKDF2}") };
+    let roles = roles.iter().map(|(name, priority)| format!(r#"{{"rolename":"{name}","priority":{priority}}}"#));
+    let roles = roles.collect::<Vec<_>>().join(",");
+    format!(
+        r#"{{"username":"{name}","password":"{hash}","salt":"{salt}","iterations":{iterations},"roles":[{roles}]}}"#
+    )
 }

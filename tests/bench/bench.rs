@@ -4,8 +4,10 @@
 
 mod access;
 mod callgrind;
+mod chart;
 mod clients;
 mod decide;
+mod load;
 mod logins;
 mod pair;
 mod peers;
@@ -14,6 +16,10 @@ mod report;
 mod stats;
 mod users;
 mod workload;
+
+#[expect(dead_code, reason = "the engine's own tests use all of it")]
+#[path = "../../policy/tests/support/scale.rs"]
+mod scale;
 
 #[expect(dead_code, reason = "the tests use all of it")]
 #[path = "../support/mod.rs"]
@@ -34,7 +40,7 @@ use support::broker::{Engine, Install, plugin};
 const VERSIONS: [&str; 2] = ["2.0.11", "2.1.2"];
 
 /// All benchmarks, in the order of `all`.
-const BENCHMARKS: [Benchmark; 3] = [decide::BENCHMARK, publish::BENCHMARK, logins::BENCHMARK];
+const BENCHMARKS: [Benchmark; 4] = [decide::BENCHMARK, publish::BENCHMARK, load::BENCHMARK, logins::BENCHMARK];
 
 /// What is measured by one name.
 #[derive(Clone, Copy)]
@@ -55,6 +61,7 @@ struct Bench {
     /// Writes down how many instructions a decision may take from now on.
     record: bool,
     json: Option<PathBuf>,
+    svg: Option<PathBuf>,
     rows: Vec<String>,
     versions: Vec<String>,
 }
@@ -66,6 +73,11 @@ fn main() -> ExitCode {
         print!("{}", report.text());
         if let Some(file) = &bench.json {
             fs::write(file, report.json()).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        if let Some(file) = &bench.svg {
+            let svg = chart::draw(&report, publish::BY_RULES)
+                .ok_or("the chart needs the rules of publish in both brokers")?;
+            fs::write(file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
         }
         Ok(report.has_failed())
     });
@@ -88,14 +100,15 @@ impl Bench {
             let known = names(BENCHMARKS.iter().map(|benchmark| benchmark.name));
             return Err(format!("`{name}` is not a benchmark: there are {known}, and all"));
         }
-        let (installs, json, rows, versions) = (Vec::new(), None, Vec::new(), Vec::new());
-        let mut bench = Self { benchmarks, installs, smoke: false, record: false, json, rows, versions };
+        let (installs, json, svg, rows, versions) = (Vec::new(), None, None, Vec::new(), Vec::new());
+        let mut bench = Self { benchmarks, installs, smoke: false, record: false, json, svg, rows, versions };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("`{argument}` needs a value"));
             match argument.as_str() {
                 "--smoke" => bench.smoke = true,
                 "--record" => bench.record = true,
                 "--json" => bench.json = Some(PathBuf::from(value()?)),
+                "--svg" => bench.svg = Some(PathBuf::from(value()?)),
                 "--row" => {
                     let row = value()?;
                     let known = || bench.benchmarks.iter().flat_map(|benchmark| benchmark.rows).map(|(name, _)| *name);

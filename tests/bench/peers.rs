@@ -80,13 +80,9 @@ impl<'a> Stage<'a> {
             Peer::PasswordFile => with("allow_anonymous false\npassword_file {folder}/passwords\n")
                 .file("passwords", &password_file(self.install, everybody())),
             Peer::DynamicSecurity => {
-                const LIBRARY: &str = "mosquitto_dynamic_security.so";
-                let [.., libraries] = self.install.loader();
                 let passwords = password_file(self.install, everybody());
-                let conf = format!("plugin {{folder}}/{LIBRARY}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n");
-                with(&conf)
-                    .copy(LIBRARY, &Path::new(&libraries).join(LIBRARY))
-                    .file("data/dynsec.json", &dynamic_security(&passwords))
+                let (conf, library) = dynsec(self.install, "{folder}/data/dynsec.json");
+                with(&conf).copy(DYNSEC, &library).file("data/dynsec.json", &dynamic_security(&passwords))
             }
             Peer::Ours => with(PLUGIN).with_policy(&policy(everybody())),
             Peer::OursTrusting => {
@@ -97,9 +93,10 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// A log as a broker keeps it in production, but for the three lines on every connection.
+/// A log as a broker keeps it in production, but for the three lines on every connection; and no `$SYS`, which costs something
+/// every ten seconds.
 pub(crate) const COMMON: &str = "log_type none\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n\
-                                 connection_messages false\nset_tcp_nodelay true\n";
+                                 connection_messages false\nset_tcp_nodelay true\nsys_interval 0\n";
 
 /// A client of this user that says what it has to.
 pub(crate) fn connect(user: &User, client_id: &str) -> Connect {
@@ -134,6 +131,16 @@ fn dynamic_security(passwords: &str) -> String {
     let access = r#"{"publishClientSend":true,"publishClientReceive":true,"subscribe":true,"unsubscribe":true}"#;
     let clients: Vec<_> = passwords.lines().map(client).collect();
     format!(r#"{{"defaultACLAccess":{access},"clients":[{}],"groups":[],"roles":[]}}"#, clients.join(","))
+}
+
+/// The name of its library.
+pub(crate) const DYNSEC: &str = "mosquitto_dynamic_security.so";
+
+/// The lines that load dynamic-security with this file, and the library that is to be copied for them.
+pub(crate) fn dynsec(broker: &Install, file: &str) -> (String, PathBuf) {
+    let [.., libraries] = broker.loader();
+    let library = Path::new(&libraries).join(DYNSEC);
+    (format!("plugin {{folder}}/{DYNSEC}\nplugin_opt_config_file {file}\n"), library)
 }
 
 /// The trivial plugin, compiled once.

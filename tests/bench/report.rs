@@ -58,6 +58,12 @@ impl Report {
         self.skipped += 1;
     }
 
+    /// The lines of a row: broker, peer, figures.
+    pub(crate) fn lines_of(&self, row: &str) -> impl Iterator<Item = (&str, &str, &[Figure])> {
+        let of_row = self.lines.iter().filter(move |line| line.row == row);
+        of_row.map(|Line { broker, peer, figures, .. }| (broker.as_str(), peer.as_str(), figures.as_slice()))
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         !self.failures.is_empty()
     }

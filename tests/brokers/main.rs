@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "the benchmarks use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,7 +12,9 @@ mod deployment;
 mod examples;
 mod hostile;
 mod identity;
+mod last_good;
 mod listeners;
+mod live;
 mod log;
 mod logins;
 mod publish;
@@ -100,7 +103,9 @@ const MODULES: &[&[Test]] = &[
     examples::TESTS,
     hostile::TESTS,
     identity::TESTS,
+    last_good::TESTS,
     listeners::TESTS,
+    live::TESTS,
     log::TESTS,
     logins::TESTS,
     publish::TESTS,

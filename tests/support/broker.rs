@@ -25,7 +25,7 @@ const ARGON2ID: &str =
 const SLOW: &str = "$argon2id$v=19$m=65536,t=4,p=1$c2l4dGVlbiBieXRlcyBvaw$398nVsGW0j5b3oB1/hZ+HFyR9v4ff97CUXEmwItu4/Y";
 /// A device's token, and its string.
 pub(crate) const TOKEN: &str = "mqttacl_j5_QBnQff6D8H63DZXzs-5wazaVXxwwN0Ye5Lmj7tSUX8fCUw";
-const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
+pub(crate) const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -240,6 +240,12 @@ impl Setup {
         self
     }
 
+    /// More lines after the others: options of a plugin that is named last.
+    pub(crate) fn option(mut self, line: &str) -> Self {
+        self.conf.push_str(line);
+        self
+    }
+
     /// A file beside mosquitto.conf.
     pub(crate) fn file(mut self, name: &'static str, text: &str) -> Self {
         self.files.push((name, text.to_owned()));
@@ -270,8 +276,10 @@ impl Setup {
     }
 }
 
-/// The two lines that put the plugin into a listener, or into all of them.
-pub(crate) const PLUGIN: &str = "plugin {plugin}\nplugin_opt_policy_file {policy}\n";
+/// The lines that put the plugin into a listener, or into all of them. A new policy waits for SIGHUP, unless a test is about
+/// just that.
+pub(crate) const PLUGIN: &str = "plugin {plugin}\nplugin_opt_policy_file {policy}\nplugin_opt_watch false\n\
+                                 plugin_opt_state_dir {folder}/data/mqtt-acl\n";
 
 /// A broker that a test started, or that did not want to start.
 #[derive(Debug)]
@@ -289,13 +297,19 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker that listens.
     pub(crate) fn running(install: &Install, setup: &Setup) -> Self {
+        Self::try_running(install, setup)
+            .unwrap_or_else(|broker| panic!("the broker does not start:\n{}", broker.log.text()))
+    }
+
+    /// A broker that listens, or one that does not within its patience.
+    pub(crate) fn try_running(install: &Install, setup: &Setup) -> Result<Self, Box<Self>> {
         for _ in 0..5 {
             let broker = Self::start(install, setup);
             let wanted = |line: &str| line.ends_with(" running") || line.contains("already in use");
             match broker.log.find_within(broker.patience, 0, wanted) {
                 Some((_, line)) if line.contains("already in use") => {}
-                Some(_) => return broker,
-                None => panic!("the broker does not start:\n{}", broker.log.text()),
+                Some(_) => return Ok(broker),
+                None => return Err(Box::new(broker)),
             }
         }
         panic!("no free port")
@@ -356,12 +370,36 @@ impl Broker {
     /// Stops the broker in good order, and starts it again with the files it left.
     pub(crate) fn restart(&self) {
         self.stop();
+        self.start_again();
+    }
+
+    /// Starts a broker that has ended, with the files it left.
+    pub(crate) fn start_again(&self) {
+        let start = self.launch_again();
+        self.wait_log(start, |line| line.ends_with(" running"), "the broker running again");
+    }
+
+    /// The same where it must refuse to start; what it said.
+    pub(crate) fn refuses_to_start_again(&self) -> String {
+        let start = self.launch_again();
+        let status = self.wait();
+        let text = self.log_from(start);
+        assert!(!status.success() && !text.lines().any(|line| line.ends_with(" running")), "the broker runs:\n{text}");
+        text
+    }
+
+    fn launch_again(&self) -> usize {
         let start = self.log.len();
         self.log.reopen();
         let mut process = self.process();
         process.1 = launch(&mut process.0, &self.log);
-        drop(process);
-        self.wait_log(start, |line| line.ends_with(" running"), "the broker running again");
+        start
+    }
+
+    /// Ends the broker in no order at all.
+    pub(crate) fn kill(&self) {
+        self.signal("KILL");
+        assert!(!self.wait().success());
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
@@ -418,11 +456,11 @@ impl Broker {
 
     /// Waits for a line of the log from there on.
     pub(crate) fn wait_log(&self, start: usize, wanted: impl Fn(&str) -> bool, what: &str) -> String {
-        let found = self.log.find(start, wanted);
+        let found = self.log.find_within(self.patience, start, wanted);
         found.unwrap_or_else(|| panic!("the log lacks {what}:\n{}", self.log.text())).1
     }
 
-    fn log_from(&self, start: usize) -> String {
+    pub(crate) fn log_from(&self, start: usize) -> String {
         self.log.state.lock().expect("the log").0[start..].join("\n")
     }
 
@@ -634,7 +672,7 @@ pub(crate) fn target() -> PathBuf {
     folder.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-fn fill_policy(text: &str) -> String {
+pub(crate) fn fill_policy(text: &str) -> String {
     text.replace("{password}", PBKDF2)
         .replace("{argon2id}", ARGON2ID)
         .replace("{slow}", SLOW)
