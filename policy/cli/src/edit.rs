@@ -28,7 +28,7 @@ use sections::Text;
 #[derive(Debug)]
 pub(crate) struct Files {
     main: PathBuf,
-    files: Vec<Source>,
+    sources: Vec<Source>,
 }
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ const LARGEST: u64 = 1 << 30;
 impl Files {
     /// Reads the policy's files. They need not make a good policy, but they have to be TOML.
     pub(crate) fn read(main: &Path, trust: &Trust) -> Result<Self, Error> {
-        let mut files = Self { main: main.to_path_buf(), files: Vec::new() };
+        let mut files = Self { main: main.to_path_buf(), sources: Vec::new() };
         match files.follow(main, &mut HashSet::new(), 0) {
             Ok(()) => Ok(files),
             // Whoever loads it says best what is wrong with it.
@@ -80,7 +80,7 @@ impl Files {
             return Err(format!("{}: the file is included twice, or too deep", path.display()));
         }
         let include = source.text.top_texts("include");
-        self.files.push(source);
+        self.sources.push(source);
         for pattern in include {
             for path in included(path, &pattern)? {
                 self.follow(&path, seen, depth + 1)?;
@@ -91,7 +91,7 @@ impl Files {
 
     /// The user of this name is in one of the files.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.files.iter().any(|source| source.text.has(name))
+        self.sources.iter().any(|source| source.text.has(name))
     }
 
     /// Fails where a file for secrets would be one of the policy's.
@@ -101,7 +101,7 @@ impl Files {
             target.as_ref() == Some(&source.target)
                 || source.text.top_texts("include").iter().any(|pattern| includes(&source.path, pattern, path))
         };
-        if self.files.iter().any(is_part) {
+        if self.sources.iter().any(is_part) {
             let shown = Escaped(path.as_os_str().as_bytes());
             return Err(Error::Failed(format!(
                 "`{shown}` is a file of the policy itself (name another for the token)"
@@ -113,7 +113,7 @@ impl Files {
     /// Where each user stands, `file:line`, in the order of the files.
     pub(crate) fn places(&self) -> HashMap<String, Vec<String>> {
         let mut places: HashMap<String, Vec<String>> = HashMap::new();
-        for source in &self.files {
+        for source in &self.sources {
             for (name, line) in source.text.lines() {
                 places.entry(name.to_owned()).or_default().push(format!("{}:{line}", source.path.display()));
             }
@@ -127,7 +127,7 @@ impl Files {
             let lines = source.text.lines().filter(|(other, _)| *other == name);
             lines.map(|(_, line)| format!("{}:{line}", source.path.display())).collect()
         };
-        self.files.iter().flat_map(of).collect()
+        self.sources.iter().flat_map(of).collect()
     }
 }
 
@@ -224,19 +224,19 @@ impl Editor {
     pub(crate) fn add(&mut self, users: &[NewUser], file: Option<&Path>) -> Result<(), Error> {
         let listed: HashSet<&str> = self
             .files
-            .files
+            .sources
             .iter()
             .flat_map(|source| source.text.users())
             .map(|mention| mention.name.as_str())
             .collect();
         let twice: Vec<_> = users.iter().filter(|user| listed.contains(user.name.as_str())).collect();
         if let Some(first) = twice.first() {
-            let more = match twice.len() {
-                1 => String::new(),
-                count => format!(" and {} more", count - 1),
+            let are = match twice.len() {
+                1 => "is".to_owned(),
+                count => format!("and {} more are", count - 1),
             };
             return Err(Error::Failed(format!(
-                "user `{}`{more} is listed already, in {} (nothing was changed; `mqtt-acl user passwd` and `mqtt-acl token` \
+                "user `{}` {are} listed already, in {} (nothing was changed; `mqtt-acl user passwd` and `mqtt-acl token` \
                  give another secret)",
                 Escaped(first.name.as_bytes()),
                 self.files.places_of(&first.name).join(" and ")
@@ -247,7 +247,7 @@ impl Editor {
             Some(path) => self.named(path)?,
             None => self.usual(with_password)?,
         };
-        let Some(source) = self.files.files.get_mut(at) else { return Ok(()) };
+        let Some(source) = self.files.sources.get_mut(at) else { return Ok(()) };
         source.text.add(users);
         self.meant.extend(users.iter().map(|user| (user.name.clone(), State::Listed)));
         let what = match users {
@@ -262,8 +262,8 @@ impl Editor {
     pub(crate) fn remove(&mut self, name: &str) -> Result<(), Error> {
         self.expect(name)?;
         self.meant.push((name.to_owned(), State::Gone));
-        for at in 0..self.files.files.len() {
-            let Some(source) = self.files.files.get_mut(at) else { continue };
+        for at in 0..self.files.sources.len() {
+            let Some(source) = self.files.sources.get_mut(at) else { continue };
             let is_definition = source.text.defines(name);
             if source.text.remove(name) {
                 source.goes_last |= is_definition;
@@ -278,7 +278,7 @@ impl Editor {
         self.expect(name)?;
         self.meant.push((name.to_owned(), State::Disabled));
         let at = self.place_with(name, "disabled").unwrap_or_else(|| self.definition(name));
-        let Some(source) = self.files.files.get_mut(at) else { return Ok(()) };
+        let Some(source) = self.files.sources.get_mut(at) else { return Ok(()) };
         let before = source.text.as_str().to_owned();
         source.text.set(name, "disabled", Value::from(true));
         if source.text.as_str() != before {
@@ -291,8 +291,8 @@ impl Editor {
     pub(crate) fn enable(&mut self, name: &str) -> Result<(), Error> {
         self.expect(name)?;
         self.meant.push((name.to_owned(), State::Enabled));
-        for at in 0..self.files.files.len() {
-            if self.files.files.get_mut(at).is_some_and(|source| source.text.unset(name, "disabled")) {
+        for at in 0..self.files.sources.len() {
+            if self.files.sources.get_mut(at).is_some_and(|source| source.text.unset(name, "disabled")) {
                 self.changed(at, format!("user `{}` enabled", Escaped(name.as_bytes())));
             }
         }
@@ -301,7 +301,7 @@ impl Editor {
 
     /// The password strings of a user, the current one first.
     pub(crate) fn passwords(&self, name: &str) -> Vec<String> {
-        let found = self.place_with(name, "password").and_then(|at| self.files.files.get(at));
+        let found = self.place_with(name, "password").and_then(|at| self.files.sources.get(at));
         found.map(|source| source.text.passwords_of(name)).unwrap_or_default()
     }
 
@@ -317,7 +317,7 @@ impl Editor {
             [one] => Value::from(one.as_str()),
             several => Value::Array(several.iter().collect::<Array>()),
         };
-        let Some(source) = self.files.files.get_mut(at) else { return Ok(()) };
+        let Some(source) = self.files.sources.get_mut(at) else { return Ok(()) };
         source.text.set(name, "password", value);
         self.changed(at, format!("user `{}`: {what}", Escaped(name.as_bytes())));
         Ok(())
@@ -333,7 +333,7 @@ impl Editor {
             self.files.expect_apart(&secrets.path)?;
         }
         let mut staged = Vec::new();
-        for source in self.files.files.iter().filter(|source| source.is_changed) {
+        for source in self.files.sources.iter().filter(|source| source.is_changed) {
             let content = source.text.as_str().as_bytes();
             let written = match source.stamp {
                 Some(_) => Staged::beside(&source.target, content),
@@ -386,18 +386,18 @@ impl Editor {
     }
 
     fn changed(&mut self, at: usize, what: String) {
-        if let Some(source) = self.files.files.get_mut(at) {
+        if let Some(source) = self.files.sources.get_mut(at) {
             source.is_changed = true;
             self.changes.push(Change { file: source.path.clone(), what });
         }
     }
 
     fn place_with(&self, name: &str, key: &str) -> Option<usize> {
-        self.files.files.iter().position(|source| source.text.has_key(name, key))
+        self.files.sources.iter().position(|source| source.text.has_key(name, key))
     }
 
     fn definition(&self, name: &str) -> usize {
-        let files = || self.files.files.iter();
+        let files = || self.files.sources.iter();
         files()
             .position(|source| source.text.defines(name))
             .or_else(|| files().position(|source| source.text.has(name)))
@@ -408,7 +408,7 @@ impl Editor {
     fn place_for_password(&mut self, name: &str) -> Result<usize, Error> {
         let definition = self.definition(name);
         let holders: Vec<_> =
-            (0..).zip(&self.files.files).filter(|(_, source)| source.text.has(name)).map(|(at, _)| at).collect();
+            (0..).zip(&self.files.sources).filter(|(_, source)| source.text.has(name)).map(|(at, _)| at).collect();
         let usual = self.usual(true)?;
         // The main policy is where one ends up that has no place for secrets.
         if holders.contains(&usual) || (holders.len() == 1 && usual > 0) {
@@ -419,7 +419,7 @@ impl Editor {
 
     /// The file with the most of something, the first of several.
     fn most(&self, count: impl Fn(&Text) -> usize) -> Option<usize> {
-        let counts = (0..).zip(&self.files.files).map(|(at, source)| (count(&source.text), at));
+        let counts = (0..).zip(&self.files.sources).map(|(at, source)| (count(&source.text), at));
         counts
             .filter(|(count, _)| *count > 0)
             .max_by_key(|(count, at)| (*count, std::cmp::Reverse(*at)))
@@ -439,7 +439,7 @@ impl Editor {
             return Ok(at);
         }
         let main = self.files.main.clone();
-        let patterns = self.files.files.first().map(|source| source.text.top_texts("include")).unwrap_or_default();
+        let patterns = self.files.sources.first().map(|source| source.text.top_texts("include")).unwrap_or_default();
         let new = patterns
             .iter()
             .filter(|pattern| pattern.contains('*'))
@@ -460,11 +460,11 @@ impl Editor {
             fs::canonicalize(folder_of(path)).map(|folder| folder.join(path.file_name().unwrap_or_default()))
         });
         let target = target.map_err(|error| Error::Failed(format!("`{shown}`: {error}")))?;
-        if let Some(at) = self.files.files.iter().position(|source| source.target == target) {
+        if let Some(at) = self.files.sources.iter().position(|source| source.target == target) {
             return Ok(at);
         }
         let would_be =
-            self.files.files.iter().any(|source| {
+            self.files.sources.iter().any(|source| {
                 source.text.top_texts("include").iter().any(|pattern| includes(&source.path, pattern, path))
             });
         if !would_be || target.exists() {
@@ -474,8 +474,8 @@ impl Editor {
         }
         let text = Text::new(String::new()).map_err(|error| Error::Failed(error.description().to_owned()))?;
         let path = path.to_path_buf();
-        self.files.files.push(Source { path, target, stamp: None, text, is_changed: false, goes_last: false });
-        Ok(self.files.files.len() - 1)
+        self.files.sources.push(Source { path, target, stamp: None, text, is_changed: false, goes_last: false });
+        Ok(self.files.sources.len() - 1)
     }
 }
 

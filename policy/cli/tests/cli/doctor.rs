@@ -180,10 +180,41 @@ fn the_plugin_and_its_options() {
         installation.folder.write("cert.pem", "-----BEGIN", 0o644);
         installation.finds(&conf, severity, code, text);
     }
-    for option in
-        ["watch true", "state_dir /x", "on_bad_policy x", "last_good_max_age 30", "metrics_file x", "audit_file x"]
-    {
+    for option in [
+        "watch true",
+        "watch false",
+        "state_dir /x",
+        "on_bad_policy refuse",
+        "on_bad_policy last-good",
+        "last_good_max_age 30",
+        "metrics_file x",
+        "audit_file x",
+    ] {
         assert_eq!(installation.doctor(&conf_with(&format!("plugin_opt_{option}")), "").status, Some(0), "{option}");
+    }
+    for (option, wanted) in [
+        ("watch yes", "`true` or `false`"),
+        ("on_bad_policy x", "`last-good` or `refuse`"),
+        ("last_good_max_age 0", "from 1 to 3650"),
+        ("last_good_max_age x", "from 1 to 3650"),
+        ("state_dir", "a value"),
+    ] {
+        installation.finds(&conf_with(&format!("plugin_opt_{option}")), "error", "option", wanted);
+    }
+}
+
+/// What the plugin knows, doctor knows.
+#[test]
+fn every_option_of_the_plugin_is_known() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin/options.rs");
+    let source = fs::read_to_string(source).unwrap();
+    let known = source.split_once("const KNOWN: ").unwrap().1.split_once("= [").unwrap().1.split_once(']').unwrap().0;
+    let keys: Vec<_> = known.split(',').map(|key| key.trim().trim_matches('"')).filter(|key| !key.is_empty()).collect();
+    assert!(keys.len() >= 6 && keys.contains(&"policy_file"), "{keys:?}");
+    let installation = Installation::new();
+    for key in keys {
+        let ran = installation.doctor(&conf_with(&format!("plugin_opt_{key} x")), "");
+        assert!(!ran.out.contains("is not an option"), "{key}: {}", ran.out);
     }
 }
 

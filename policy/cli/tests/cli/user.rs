@@ -302,7 +302,11 @@ fn a_csv_file_of_devices() {
     assert!(is_token(last) && folder.admits("sensor1999", last));
     assert_eq!(lines.count(), 1999);
     // All are there already.
-    folder.refuses("user add --from devices.csv --tokens new.csv", 1, "user `sensor0` and 1999 more is listed already");
+    folder.refuses(
+        "user add --from devices.csv --tokens new.csv",
+        1,
+        "user `sensor0` and 1999 more are listed already",
+    );
     folder.refuses("user add --from devices.csv --tokens out.csv", 1, "`out.csv` is there already (`--force`");
     let hash = mqtt_acl_policy::hash(b"secret").unwrap();
     let rows = format!("username,client_id,roles,password\nboth,%u both*,device,\n\"of, all\",,,\"{hash}\"\n",);

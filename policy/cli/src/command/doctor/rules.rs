@@ -212,6 +212,12 @@ impl<'c> Rules<'c> {
                     OPTIONS.join("`, `plugin_opt_")
                 );
                 self.error("option", &line.place, text);
+            } else if let Some(wanted) = wanted(&line.key, &line.value) {
+                let text = format!(
+                    "`plugin_opt_{}` is `{}`, which the plugin does not start with (write {wanted})",
+                    line.key, line.value
+                );
+                self.error("option", &line.place, text);
             }
         }
         for key in OPTIONS {
@@ -528,6 +534,19 @@ impl<'c> Rules<'c> {
             }
         }
     }
+}
+
+/// What an option of the plugin may be, where it is something else.
+fn wanted(key: &str, value: &str) -> Option<&'static str> {
+    let (is_good, wanted) = match key {
+        "watch" => (matches!(value, "true" | "false"), "`true` or `false`"),
+        "on_bad_policy" => (matches!(value, "last-good" | "refuse"), "`last-good` or `refuse`"),
+        "last_good_max_age" => {
+            (value.parse().is_ok_and(|days: u64| (1..=3650).contains(&days)), "a number of days, from 1 to 3650")
+        }
+        _ => (!value.is_empty(), "a value, or remove the line"),
+    };
+    (!is_good).then_some(wanted)
 }
 
 /// Whether an address is one of a local network.
