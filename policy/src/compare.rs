@@ -6,7 +6,7 @@
 //! spells out, or which `%u` does not stand for. Which client ids are whose depends on all the other names; that is asked
 //! about each user.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::binding::Pattern;
 use crate::decision::{Action, Client, Decision};
@@ -79,7 +79,29 @@ pub fn compare(old: &Policy, new: &Policy) -> Comparison {
     comparer.users();
     comparer.anonymous();
     comparer.unlisted();
-    Comparison { changes: comparer.changes, extent: comparer.extent }
+    Comparison { changes: together(comparer.changes), extent: comparer.extent }
+}
+
+/// Tells of users together who differ in something else, but of whom the same example holds.
+fn together(changes: Vec<Change>) -> Vec<Change> {
+    let mut merged: Vec<Change> = Vec::new();
+    let mut known: HashMap<(Right, bool, Vec<u8>, String, String), usize> = HashMap::new();
+    for change in changes {
+        let Who::Users(more, _) = change.who else {
+            merged.push(change);
+            continue;
+        };
+        let Change { right, grows, witness, old, new, .. } = &change;
+        let key = (*right, *grows, witness.clone(), old.clone(), new.clone());
+        match known.get(&key).and_then(|at| merged.get_mut(*at)).map(|first| &mut first.who) {
+            Some(Who::Users(count, _)) => *count += more,
+            _ => {
+                known.insert(key, merged.len());
+                merged.push(change);
+            }
+        }
+    }
+    merged
 }
 
 /// So many cases of one client are looked at.

@@ -164,6 +164,13 @@ fn users_with_the_same_rules_are_told_of_together() {
 }
 
 #[test]
+fn users_with_other_roles_are_told_of_together_where_the_same_holds_of_them() {
+    let users = "[users.a]\nroles = ['r']\n[users.b]\nroles = ['r']\npublish = ['b']\n";
+    let (old, new) = (format!("[roles.r]\npublish = ['x']\n{users}"), format!("[roles.r]\n{users}"));
+    assert_eq!(lines(&old, &new), ["- 2 a Publish x"]);
+}
+
+#[test]
 fn a_user_whose_name_is_spelled_out_is_told_apart() {
     let users = "[users.a]\nroles = ['r']\n[users.b]\nroles = ['r']\n";
     let old = format!("[roles.r]\npublish = ['t/%u', 't/b']\n{users}");
