@@ -3,16 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::document::Located;
-use crate::matcher::Forest;
+use crate::matcher::{Forest, MOST_ATTRIBUTES};
 use crate::policy::SetId;
 use crate::problem::{Escaped, Place, Problems};
 use crate::template::{AttributeId, Attributes, is_attribute, is_usable};
 use crate::users::User;
 
 type Text = Located<String>;
-
-/// So many attributes are enough for anybody, and each costs.
-const MOST: usize = 256;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -104,8 +101,10 @@ impl Census {
         let mut uses: Vec<_> =
             self.uses.iter().flat_map(|(set, uses)| uses.iter().map(move |used| (*set, used))).collect();
         uses.sort_by(|(_, (_, one)), (_, (_, other))| one.cmp(other));
-        if let Some((_, (_, place))) = uses.iter().find(|(_, (attribute, _))| usize::from(attribute.0) >= MOST) {
-            problems.error(place.clone(), format!("rules use more than {MOST} attributes (use fewer)"));
+        if let Some((_, (_, place))) =
+            uses.iter().find(|(_, (attribute, _))| usize::from(attribute.0) >= MOST_ATTRIBUTES)
+        {
+            problems.error(place.clone(), format!("rules use more than {MOST_ATTRIBUTES} attributes (use fewer)"));
         }
         for (set, (attribute, place)) in uses {
             let name = forest.attribute_name(*attribute).unwrap_or_default();

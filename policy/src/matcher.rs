@@ -147,6 +147,9 @@ struct Ends([Option<RuleId>; Kind::COUNT]);
 type EndsId = u32;
 const NOTHING: EndsId = 0;
 
+/// So many attributes are enough for anybody, and each costs.
+pub(crate) const MOST_ATTRIBUTES: usize = 256;
+
 /// So many literal children are looked through one by one; where there are more, they are looked up.
 const FEW: u8 = 4;
 
@@ -391,10 +394,12 @@ impl Forest {
         new
     }
 
+    /// All beyond the most share a number, and the check of the policy refuses them.
     pub(crate) fn attribute_or_new(&mut self, name: &str) -> AttributeId {
         self.attribute(name).unwrap_or_else(|| {
-            self.attributes.push(name.into());
-            // The check of the policy allows far fewer.
+            if self.attributes.len() <= MOST_ATTRIBUTES {
+                self.attributes.push(name.into());
+            }
             AttributeId(u16::try_from(self.attributes.len() - 1).unwrap_or(u16::MAX))
         })
     }
