@@ -63,6 +63,7 @@ lay() {
     put 644 "$built/mqtt_acl.so" usr/lib/mqtt_acl.so
     put 755 "$built/mqtt-acl" usr/bin/mqtt-acl
     put 644 deploy/policy.toml "$docs/examples/policy.toml"
+    put 644 policy/schema.json usr/share/mqtt-acl/policy.schema.json
     for example in policy/examples/*.toml; do
         put 644 "$example" "$docs/examples/${example##*/}"
     done

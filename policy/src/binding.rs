@@ -90,9 +90,7 @@ impl Pattern {
         }
         let mut parts = Vec::new();
         let mut rest = fixed;
-        while let Some((literal, variable)) =
-            rest.find("%u").into_iter().chain(rest.find("%{")).min().and_then(|at| rest.split_at_checked(at))
-        {
+        while let Some((literal, variable)) = variable_in(rest) {
             if !literal.is_empty() {
                 parts.push(Part::Literal(literal.into()));
             }
@@ -186,6 +184,13 @@ impl Pattern {
             Part::Literal(_) | Part::User => None,
         })
     }
+}
+
+/// What comes before the first variable of a text, and the text from there on.
+fn variable_in(text: &str) -> Option<(&str, &str)> {
+    let begins = |at: usize| matches!(text.as_bytes().get(at + 1), Some(b'u' | b'{'));
+    let (at, _) = text.match_indices('%').find(|(at, _)| begins(*at))?;
+    text.split_at_checked(at)
 }
 
 impl Part {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::document::Located;
-use crate::matcher::{Forest, MOST_ATTRIBUTES};
+use crate::matcher::Forest;
 use crate::policy::SetId;
 use crate::problem::{Escaped, Place, Problems};
 use crate::template::{AttributeId, Attributes, is_attribute, is_usable};
@@ -101,10 +101,8 @@ impl Census {
         let mut uses: Vec<_> =
             self.uses.iter().flat_map(|(set, uses)| uses.iter().map(move |used| (*set, used))).collect();
         uses.sort_by(|(_, (_, one)), (_, (_, other))| one.cmp(other));
-        if let Some((_, (_, place))) =
-            uses.iter().find(|(_, (attribute, _))| usize::from(attribute.0) >= MOST_ATTRIBUTES)
-        {
-            problems.error(place.clone(), format!("rules use more than {MOST_ATTRIBUTES} attributes (use fewer)"));
+        if let Some((_, (_, place))) = uses.iter().find(|(_, (attribute, _))| attribute.0 >= AttributeId::MOST) {
+            problems.error(place.clone(), format!("rules use more than {} attributes (use fewer)", AttributeId::MOST));
         }
         for (set, (attribute, place)) in uses {
             let name = forest.attribute_name(*attribute).unwrap_or_default();

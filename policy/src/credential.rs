@@ -86,6 +86,17 @@ impl Shape {
     pub(crate) fn weakness(self) -> Option<String> {
         read::weakness(&self.scheme)
     }
+
+    /// What kind of password string it is, in a word.
+    pub(crate) fn kind(self) -> &'static str {
+        match self.scheme {
+            Scheme::Token => "token",
+            Scheme::Argon2id { .. } => "argon2id",
+            Scheme::Pbkdf2 { .. } => "pbkdf2",
+            Scheme::Bcrypt { .. } => "bcrypt",
+            Scheme::Sha512 => "sha512",
+        }
+    }
 }
 
 impl Credential<'_> {

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod bearing;
 mod binding;
 mod bytes;
@@ -46,13 +47,16 @@ mod topic;
 mod users;
 mod who;
 
+pub use crate::account::Account;
 pub use crate::bearing::{Bearing, RuleView};
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{Token, hash, is_token};
 pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
 pub use crate::limits::Limits;
-pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
+pub use crate::load::{
+    Failure, Loaded, Replacement, Trust, included, includes, load, load_with, parse, test, user_id, user_ids,
+};
 pub use crate::login::Verdict;
 pub use crate::memo::Memo;
 pub use crate::nearest::{Change, Difference, Miss};

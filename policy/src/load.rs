@@ -70,6 +70,26 @@ impl Trust {
         Self { users: vec![0, rustix::process::geteuid().as_raw()], reader: None }
     }
 
+    /// Root and the broker's user of this name, who has to be able to read the files: what the plugin itself trusts. `None`
+    /// where this machine has no such user.
+    #[must_use]
+    pub fn broker(name: &str) -> Option<Self> {
+        let reader = Reader::named(name)?;
+        Some(Self { users: vec![0, reader.user], reader: Some(reader) })
+    }
+
+    /// What keeps the file at this path from being trusted or, by who has to read it, from being read.
+    #[must_use]
+    pub fn objections(&self, path: &Path) -> Vec<String> {
+        let mut loader = Loader::new(self, &[]);
+        let looked = fs::canonicalize(path).and_then(|resolved| Ok((fs::metadata(&resolved)?, resolved)));
+        match looked {
+            Ok((metadata, resolved)) => loader.trusts(&Arc::from(path), &resolved, &metadata),
+            Err(error) => return vec![format!("it cannot be read: {error}")],
+        }
+        loader.problems.into_sorted().into_iter().map(|problem| problem.text).collect()
+    }
+
     /// And the user of this name, if there is one; for a tool that checks a policy for the broker's user.
     #[must_use]
     pub fn and_user(mut self, name: &str) -> Self {
@@ -105,6 +125,12 @@ impl Trust {
 #[must_use]
 pub fn user_id(name: &str) -> Option<u32> {
     Reader::named(name).map(|reader| reader.user)
+}
+
+/// The ids of the user of this name on this machine, and of its first group.
+#[must_use]
+pub fn user_ids(name: &str) -> Option<(u32, u32)> {
+    Reader::named(name).and_then(|reader| Some((reader.user, *reader.groups.first()?)))
 }
 
 /// A user of this machine, and what it may read.
@@ -151,7 +177,25 @@ impl Reader {
 /// # Errors
 /// [`Failure::Missing`] and [`Failure::Empty`] speak of this file alone; a missing included file makes the policy invalid.
 pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
-    read(path, trust).and_then(Compiled::keeping_its_promises)
+    load_with(path, trust, &[])
+}
+
+/// Loads the policy as [`load`] would once some of its files have been replaced, and nothing is yet: for a tool that checks
+/// an edit before it takes effect.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, trust: &Trust, replacing: &[Replacement]) -> Result<Loaded, Failure> {
+    read(path, trust, replacing).and_then(Compiled::keeping_its_promises)
+}
+
+/// A file that is about to be renamed.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// The name that it will have, resolved but for its last part, which need not be there yet.
+    pub file: PathBuf,
+    /// The name that it has now.
+    pub by: PathBuf,
 }
 
 /// Runs the tests of the policy at this path: what came of each line, failed ones included, but not the policy.
@@ -159,16 +203,16 @@ pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
 /// # Errors
 /// As [`load`], except that a failed test is none.
 pub fn test(path: &Path, trust: &Trust) -> Result<Vec<Outcome>, Failure> {
-    read(path, trust).map(|compiled| compiled.policy.run_tests())
+    read(path, trust, &[]).map(|compiled| compiled.policy.run_tests())
 }
 
 /// Reads and compiles the policy at this path, from files that held still.
-fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
+fn read(path: &Path, trust: &Trust, replacing: &[Replacement]) -> Result<Compiled, Failure> {
     const TRIES: u32 = 5;
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut loader = Loader::new(trust);
+        let mut loader = Loader::new(trust, replacing);
         let result = loader.load(path);
         // Files that somebody is still writing are read again: they say something, but perhaps not what is meant.
         match loader.changed() {
@@ -239,6 +283,7 @@ impl Compiled {
 /// One load: the files read so far.
 struct Loader<'t> {
     trust: &'t Trust,
+    replacing: &'t [Replacement],
     problems: Problems,
     documents: Vec<(Arc<Path>, Document)>,
     users: Draft,
@@ -271,9 +316,10 @@ impl Stamp {
 }
 
 impl<'t> Loader<'t> {
-    fn new(trust: &'t Trust) -> Self {
+    fn new(trust: &'t Trust, replacing: &'t [Replacement]) -> Self {
         Self {
             trust,
+            replacing,
             problems: Problems::default(),
             documents: Vec::new(),
             users: Draft::default(),
@@ -304,13 +350,14 @@ impl<'t> Loader<'t> {
 
     /// Reads one file and what it includes. An error is one of opening or reading it; everything else is a problem.
     fn file(&mut self, path: &Arc<Path>, includers: &[(u64, u64)]) -> io::Result<()> {
-        let resolved = fs::canonicalize(path)?;
+        let replacement = self.replacement(path);
+        let resolved = fs::canonicalize(replacement.unwrap_or(path))?;
         // Nonblocking, for a pipe would be waited for.
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
         let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&resolved)?;
         let metadata = file.metadata()?;
         let stamp = Stamp::of(&metadata);
-        self.read.push((Arc::clone(path), stamp));
+        self.read.push((replacement.map_or_else(|| Arc::clone(path), Arc::from), stamp));
         if includers.contains(&stamp.file) {
             self.problems.error(Place::whole(path), "the file includes itself, perhaps through another");
             return Ok(());
@@ -345,6 +392,20 @@ impl<'t> Loader<'t> {
         Ok(())
     }
 
+    /// What is about to take the place of the file at this path.
+    fn replacement(&self, path: &Path) -> Option<&'t Path> {
+        if self.replacing.is_empty() {
+            return None;
+        }
+        let resolved = fs::canonicalize(path).or_else(|_| {
+            let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+            fs::canonicalize(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+                .map(|folder| folder.join(name))
+        });
+        let resolved = resolved.ok()?;
+        self.replacing.iter().find(|replacement| replacement.file == resolved).map(|replacement| &*replacement.by)
+    }
+
     fn include(&mut self, from: &Path, pattern: &str, place: &Place, includers: &[(u64, u64)]) {
         const DEEPEST: usize = 8;
         if includers.len() > DEEPEST {
@@ -357,7 +418,7 @@ impl<'t> Loader<'t> {
             return;
         }
         let path = from.parent().unwrap_or(Path::new("")).join(pattern);
-        let paths = match expand(&path) {
+        let paths = match expand(&path, self.replacing) {
             Ok(paths) => paths,
             Err(problem) => {
                 self.problems.error(place.clone(), format!("`{shown}` cannot be included: {problem}"));
@@ -434,9 +495,29 @@ impl<'t> Loader<'t> {
     }
 }
 
+/// The files that an `include` of the file `from` means, whether they are there or not.
+///
+/// # Errors
+/// Why it means none, for a person.
+pub fn included(from: &Path, include: &str) -> Result<Vec<PathBuf>, String> {
+    expand(&from.parent().unwrap_or(Path::new("")).join(include), &[])
+}
+
+/// Whether an `include` of the file `from` would mean this file, were it there.
+#[must_use]
+pub fn includes(from: &Path, include: &str, file: &Path) -> bool {
+    let path = from.parent().unwrap_or(Path::new("")).join(include);
+    let (Some(name), Some(wanted)) = (path.file_name(), file.file_name()) else { return false };
+    let folder = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::canonicalize(folder).ok()
+    };
+    folder(&path).is_some_and(|same| folder(file) == Some(same)) && means(name.as_bytes(), wanted.as_bytes())
+}
+
 /// The files that an `include` means: itself, or, where its last part holds a `*`, those that fit, in the order of their
-/// bytes. Dot files and editors' backups (`~`) fit nothing.
-fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
+/// bytes, also those that are about to be there.
+fn expand(path: &Path, replacing: &[Replacement]) -> Result<Vec<PathBuf>, String> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err("it is not a file".into());
     };
@@ -456,13 +537,30 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let found = entry.map_err(unreadable)?.file_name();
-        let found_bytes = found.as_bytes();
-        if !found_bytes.starts_with(b".") && !found_bytes.ends_with(b"~") && fits(name.as_bytes(), found_bytes) {
+        if means(name.as_bytes(), found.as_bytes()) {
             paths.push(folder.join(found));
+        }
+    }
+    for Replacement { file, .. } in replacing {
+        let (Some(parent), Some(new)) = (file.parent(), file.file_name()) else { continue };
+        let path = folder.join(new);
+        if fs::canonicalize(folder).is_ok_and(|folder| folder == parent)
+            && means(name.as_bytes(), new.as_bytes())
+            && !paths.contains(&path)
+        {
+            paths.push(path);
         }
     }
     paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(paths)
+}
+
+/// Whether a pattern means a file of this name. Dot files and editors' backups (`~`) fit no `*`.
+fn means(pattern: &[u8], name: &[u8]) -> bool {
+    if !pattern.contains(&b'*') {
+        return pattern == name;
+    }
+    !name.starts_with(b".") && !name.ends_with(b"~") && fits(pattern, name)
 }
 
 /// Whether a file name fits a pattern in which `*` stands for any characters.

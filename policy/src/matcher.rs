@@ -147,9 +147,6 @@ struct Ends([Option<RuleId>; Kind::COUNT]);
 type EndsId = u32;
 const NOTHING: EndsId = 0;
 
-/// So many attributes are enough for anybody, and each costs.
-pub(crate) const MOST_ATTRIBUTES: usize = 256;
-
 /// So many literal children are looked through one by one; where there are more, they are looked up.
 const FEW: u8 = 4;
 
@@ -394,13 +391,15 @@ impl Forest {
         new
     }
 
-    /// All beyond the most share a number, and the check of the policy refuses them.
     pub(crate) fn attribute_or_new(&mut self, name: &str) -> AttributeId {
         self.attribute(name).unwrap_or_else(|| {
-            if self.attributes.len() <= MOST_ATTRIBUTES {
+            // The first one too many stands for all of them: the check of the policy refuses it.
+            let number =
+                u16::try_from(self.attributes.len()).map_or(AttributeId::MOST, |number| number.min(AttributeId::MOST));
+            if self.attributes.len() <= usize::from(number) {
                 self.attributes.push(name.into());
             }
-            AttributeId(u16::try_from(self.attributes.len() - 1).unwrap_or(u16::MAX))
+            AttributeId(number)
         })
     }
 

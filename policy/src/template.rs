@@ -30,6 +30,11 @@ pub(crate) enum Variable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AttributeId(pub(crate) u16);
 
+impl AttributeId {
+    /// So many attributes are enough for anybody, and each costs.
+    pub(crate) const MOST: u16 = 256;
+}
+
 /// The filter of a rule, split into its levels.
 #[derive(Clone, Debug)]
 pub(crate) struct Template<'a> {

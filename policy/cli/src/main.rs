@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod edit;
 mod exit;
 mod json;
 #[cfg(feature = "pages")]
 mod pages;
+mod progress;
 mod secret;
 mod source;
 mod text;
@@ -15,7 +17,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test, token, who_can};
+use crate::command::{check, doctor, explain, hash, schema, test, token, user, who_can};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -33,6 +35,8 @@ Examples:
   mqtt-acl test policy.toml               each line of the policy's own tests
   mqtt-acl hash                           a password string for the policy
   mqtt-acl token                          a secret for a device, and its string for the policy
+  mqtt-acl user add dev00004 --token      a device, and its secret
+  mqtt-acl doctor                         the broker's whole installation
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
   mqtt-acl who-can publish dt/demo/1/dev00001/senml
 
@@ -55,6 +59,9 @@ enum Command {
     Hash(hash::Hash),
     Token(token::Token),
     Explain(explain::Explain),
+    User(user::User),
+    Doctor(doctor::Doctor),
+    Schema(schema::Schema),
     WhoCan(who_can::WhoCan),
 }
 
@@ -66,6 +73,9 @@ impl Command {
             Self::Hash(command) => command.run(out),
             Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
+            Self::User(command) => command.run(out),
+            Self::Doctor(command) => command.run(out),
+            Self::Schema(command) => command.run(out),
             Self::WhoCan(command) => command.run(out),
         }
     }

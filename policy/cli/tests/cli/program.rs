@@ -7,7 +7,26 @@ use crate::host::{Folder, Ran, good};
 fn version_and_help_are_results() {
     let folder = Folder::new();
     folder.run("--version").is(0, concat!("mqtt-acl ", env!("CARGO_PKG_VERSION"), "\n"), "");
-    for words in ["--help", "-h", "check --help", "test --help", "hash --help", "explain --help", "who-can --help"] {
+    for words in [
+        "--help",
+        "-h",
+        "check --help",
+        "test --help",
+        "hash --help",
+        "explain --help",
+        "token --help",
+        "user --help",
+        "user add --help",
+        "user remove --help",
+        "user disable --help",
+        "user enable --help",
+        "user passwd --help",
+        "user list --help",
+        "user show --help",
+        "doctor --help",
+        "schema --help",
+        "who-can --help",
+    ] {
         let ran = folder.run(words);
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{words}");
         for part in ["Usage: mqtt-acl", "Examples:\n  mqtt-acl ", "Exit status:\n  0  ", "\n  2  wrong usage"] {
@@ -23,7 +42,13 @@ fn wrong_usage_is_2_and_says_what_is_right() {
     let folder = Folder::with(good());
     for (words, part) in [
         ("", "Usage: mqtt-acl <COMMAND>"),
-        ("chekc", "a similar subcommand exists: 'check'"),
+        ("chekc", "similar subcommands exist: 'schema', 'check'"),
+        ("user", "Usage: mqtt-acl user <COMMAND>"),
+        ("user ad x", "a similar subcommand exists: 'add'"),
+        ("user remove", "<NAME>..."),
+        ("user show", "<NAME>"),
+        ("doctor a b", "unexpected argument 'b'"),
+        ("schema a", "unexpected argument 'a'"),
         ("check a b", "unexpected argument 'b'"),
         ("check --brokeruser x", "a similar argument exists: '--broker-user'"),
         ("check --broker-user no-such-user policy.toml", "this machine has no user `no-such-user`"),
@@ -56,12 +81,24 @@ fn wrong_usage_is_2_and_says_what_is_right() {
 fn arguments_do_not_reach_the_terminals_controls() {
     let folder = Folder::with(good());
     let evil = "\u{1b}[2J\u{7}\r\u{202e}x";
+    let evil_path = format!("none/{evil}");
     for arguments in [
         vec![evil],
         vec!["check", evil],
         vec!["check", "policy.toml", evil],
         vec!["check", "--broker-user", evil],
         vec!["test", evil],
+        vec!["user", evil],
+        vec!["user", "add", evil, "--no-password", "--policy", "policy.toml"],
+        vec!["user", "add", "x", "--no-password", "--role", evil, "--policy", "policy.toml"],
+        vec!["user", "add", "x", "--no-password", "--file", evil, "--policy", "policy.toml"],
+        vec!["user", "add", "x", "--token", "--out", &evil_path, "--policy", "policy.toml"],
+        vec!["user", "add", "--from", evil, "--policy", "policy.toml"],
+        vec!["user", "show", evil, "--policy", "policy.toml"],
+        vec!["user", "list", "--policy", evil],
+        vec!["token", evil, "--policy", "policy.toml"],
+        vec!["doctor", evil],
+        vec!["doctor", "policy.toml", "--mosquitto", evil],
         vec!["explain", evil, "--user", "dev1", "connect"],
         vec!["explain", "policy.toml", "--user", evil, "connect"],
         vec!["explain", "policy.toml", "--user", "dev1", "--client-id", evil, "connect"],
