@@ -191,7 +191,7 @@ fn client_ids_of_attributes_alone_are_shared() {
 #[test]
 fn attributes_are_the_values_written_out() {
     let (mut allowed, mut all) = (0, 0);
-    world::check(600, |dice| {
+    world::check(300, |dice| {
         let table = world::policy(dice);
         let Ok(loaded) = parse(&table.to_string(), "policy.toml") else { panic!("{table}") };
         let written_out = world::expanded(&table);
