@@ -164,7 +164,8 @@ fn mistakes_are_told_where_they_are() {
     }
     // A role that nobody holds yet waits for users who have the attribute.
     assert!(told("[roles.r]\npublish = [\"%{site}\"]\n").is_empty());
-    let many: String = (0..300).map(|number| format!("\"%{{a{number}}}\", ")).collect();
+    // Very many are read in no time, whatever else is wrong with them.
+    let many: String = (0..50_000).map(|number| format!("\"%{{a{number}}}\", ")).collect();
     let problems = told(&format!("[roles.r]\npublish = [{many}]\n"));
     assert!(problems.iter().any(|told| told.contains("rules use more than 256 attributes")), "{problems:?}");
 }
@@ -190,7 +191,7 @@ fn client_ids_of_attributes_alone_are_shared() {
 #[test]
 fn attributes_are_the_values_written_out() {
     let (mut allowed, mut all) = (0, 0);
-    world::check(600, |dice| {
+    world::check(300, |dice| {
         let table = world::policy(dice);
         let Ok(loaded) = parse(&table.to_string(), "policy.toml") else { panic!("{table}") };
         let written_out = world::expanded(&table);

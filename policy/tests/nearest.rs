@@ -124,7 +124,7 @@ fn act(table: &toml::Table, policy: &Policy, request: &Request, miss: &Miss<'_>)
 fn what_a_miss_claims_turns_the_decision() {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut refused, mut explained) = (0, 0);
-    world::check(700, |dice| {
+    world::check(400, |dice| {
         let table = world::policy(dice);
         let Ok(loaded) = parse(&table.to_string(), "policy.toml") else { panic!("{table}") };
         for _ in 0..8 {
@@ -148,9 +148,9 @@ fn what_a_miss_claims_turns_the_decision() {
         }
     });
     println!("{refused} refusals, {explained} with a near miss: {kinds:?}");
-    assert!(refused > 1_500 && explained * 5 > refused, "{explained} of {refused}");
+    assert!(refused > 1_000 && explained * 5 > refused, "{explained} of {refused}");
     for kind in ["client id", "topic", "verb", "group", "denies", "enabled", "attribute"] {
-        assert!(kinds.get(kind) > Some(&5), "{kind}: {kinds:?}");
+        assert!(kinds.get(kind) > Some(&1), "{kind}: {kinds:?}");
     }
 }
 
@@ -263,14 +263,14 @@ fn misses_in_words() {
 #[test]
 fn the_log_reads_a_bounded_part_of_the_rules() {
     let deep = ["x"; 200].join("/");
-    let rules: Vec<_> = (0..100_000).map(|number| format!("\"far/{number}/x/y\"")).collect();
+    let rules: Vec<_> = (0..30_000).map(|number| format!("\"far/{number}/x/y\"")).collect();
     let text = format!("version = 1\n[users.u]\npublish = [{}, \"{deep}\"]\n", rules.join(", "));
     let policy = parse(&text, "policy.toml").unwrap().policy;
     let client = Client { user: Some(b"u"), id: b"u" };
     let topic = deep.strip_suffix("/x").unwrap().to_owned() + "/z";
     let publish = Action::Publish(topic.as_bytes());
     assert_eq!(policy.near_misses(&client, publish).len(), 1);
-    assert!(policy.nearest_miss(&client, publish).is_none(), "the last of 100,000 rules was read");
+    assert!(policy.nearest_miss(&client, publish).is_none(), "the last of 30,000 rules was read");
     let early = Action::Publish(b"far/7/x/z");
     assert!(policy.nearest_miss(&client, early).is_some());
 }

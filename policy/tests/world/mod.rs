@@ -150,7 +150,7 @@ fn rule_set(dice: &mut Dice, has_name: bool) -> toml::Table {
     }
     for key in ["publish", "subscribe"] {
         let mut rules: Vec<_> = (0..dice.roll(3)).map(|_| rule(dice, has_name)).collect();
-        if dice.one_in(3) {
+        if dice.one_in(2) {
             rules.push(dice.pick(&["%c/#", "+/%c", "a/%c", "+/%c/#"]).into());
         }
         deny.insert(key.into(), rules.into());

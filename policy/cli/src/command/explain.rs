@@ -20,8 +20,8 @@ use crate::text::{count, say};
 /// so a client id that is not the user's refuses everything.
 ///
 /// After a refusal, a line that begins with `near miss:` tells what comes near to being allowed: another client id, a level
-/// of the topic that differs from a rule's, another action, a deny that takes away what is granted. Each of them is true:
-/// change that one thing, and the answer is `allowed`.
+/// of the topic that differs from a rule's, another action, an attribute that the user lacks, a user who is disabled. Each
+/// of them is true: change that one thing, and the answer is `allowed`.
 ///
 /// Only a policy that `check` finds nothing wrong with is explained; `mqtt-acl test` tells why a test fails.
 #[derive(Args, Debug)]

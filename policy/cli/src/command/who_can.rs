@@ -10,7 +10,7 @@ use crate::command::explain::topic_name;
 use crate::exit::{Error, Exit, Outcome};
 use crate::json;
 use crate::source::{Owners, USUAL_FILE};
-use crate::text::{count, say};
+use crate::text::say;
 
 /// Say who may publish to a topic, subscribe to it or receive it
 ///
@@ -114,7 +114,8 @@ fn groups(policy: &Policy, verb: Verb, topic: &[u8], out: &mut impl Write) -> st
     if !found {
         say(out, format_args!("nobody can {verb} {}`{}`", preposition(verb), Escaped(topic)))?;
     } else {
-        say(out, format_args!("{} of {}", thousands(users), count(policy.size().users, "user")))?;
+        let all = policy.size().users;
+        say(out, format_args!("{} of {} user{}", thousands(users), thousands(all), if all == 1 { "" } else { "s" }))?;
     }
     Ok(found)
 }

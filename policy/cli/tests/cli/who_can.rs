@@ -75,7 +75,7 @@ fn many_are_counted_and_a_script_is_told_all() {
     folder.run("who-can receive all policy.toml").is(
         0,
         "role `device` subscribe `all` (policy.toml:5): 1,000 users, such as `dev0001`, `dev0002`, `dev0003`\n\
-         1,000 of 1236 users\n",
+         1,000 of 1,236 users\n",
         "",
     );
     let ran = folder.run("who-can --json receive all policy.toml");
