@@ -47,7 +47,7 @@ fn generate() -> Result<(), String> {
         .allowlist_type("mosquitto_opt|mosquitto_plugin_event|mosquitto_protocol|mosquitto_plugin_id_t|mosq_err_t")
         .allowlist_type("MOSQ_FUNC_generic_callback")
         .allowlist_function(
-            "mosquitto_(callback_(un)?register|client_(address|clean_session|id|protocol|protocol_version|username)|kick_client_by_clientid|log_printf)",
+            "mosquitto_(broker_publish_copy|callback_(un)?register|client_(address|clean_session|id|protocol|protocol_version|username)|kick_client_by_clientid|log_printf)",
         )
         .allowlist_var("MOSQ_(ACL|LOG)_.*|MOSQ_PLUGIN_VERSION")
         .prepend_enum_name(false)

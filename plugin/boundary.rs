@@ -46,7 +46,7 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, userdata: *mut c_
         let plugin = unsafe { plugin(userdata) }?;
         // SAFETY: the broker passes this event's data, valid until the callback returns.
         let event = unsafe { AclCheck::view(plugin.broker(), data) }?;
-        Some(plugin.acl_check(&event))
+        Some(plugin.acl_check(event))
     })
 }
 

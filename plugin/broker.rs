@@ -24,6 +24,16 @@ use crate::answer::Answer;
 use crate::event::Client;
 use crate::sys;
 
+/// Client id (null for all who subscribed), topic, payload, QoS, whether it is retained, properties.
+type BrokerPublishCopy = unsafe extern "C" fn(
+    *const c_char,
+    *const c_char,
+    c_int,
+    *const c_void,
+    c_int,
+    bool,
+    *mut sys::mosquitto_property,
+) -> c_int;
 type CallbackRegister = unsafe extern "C" fn(
     *mut sys::mosquitto_plugin_id_t,
     c_int,
@@ -54,6 +64,7 @@ type PluginSetInfo = unsafe extern "C" fn(*mut sys::mosquitto_plugin_id_t, *cons
 /// The types above are those of the headers, or this does not compile. It is never called, so nothing is linked.
 #[expect(dead_code, reason = "only its types are checked")]
 fn signatures() {
+    let _: BrokerPublishCopy = sys::mosquitto_broker_publish_copy;
     let _: CallbackRegister = sys::mosquitto_callback_register;
     let _: CallbackUnregister = sys::mosquitto_callback_unregister;
     let _: [ClientText; 3] = [sys::mosquitto_client_address, sys::mosquitto_client_id, sys::mosquitto_client_username];
@@ -66,6 +77,7 @@ fn signatures() {
 /// The functions of the broker that this library runs in.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    broker_publish_copy: BrokerPublishCopy,
     callback_register: CallbackRegister,
     callback_unregister: CallbackUnregister,
     client_address: ClientText,
@@ -113,6 +125,7 @@ impl Broker {
         }
         BROKER.get_or_try_init(|| {
             Ok(Self {
+                broker_publish_copy: needed!(c"mosquitto_broker_publish_copy"),
                 callback_register: needed!(c"mosquitto_callback_register"),
                 callback_unregister: needed!(c"mosquitto_callback_unregister"),
                 client_address: needed!(c"mosquitto_client_address"),
@@ -166,7 +179,7 @@ impl Broker {
                 // SAFETY: the broker hands on the context that it was given below, and nothing else uses it meanwhile.
                 let context = unsafe { context.cast::<Context<'_>>().as_mut() }?;
                 // SAFETY: the broker's client, valid during this call.
-                let client = unsafe { Client::view(context.broker, client.cast_mut()) }?;
+                let client = unsafe { Client::view(context.broker, NonNull::new(client.cast_mut())?) };
                 (context.visit)(&client);
                 Some(())
             }));
@@ -188,6 +201,25 @@ impl Broker {
         let Ok(line) = CString::new(line.replace('\0', " ")) else { return };
         // SAFETY: the format is one `%s`, and its argument a NUL-terminated text that outlives the call.
         unsafe { (self.log_printf)(level as c_int, c"%s".as_ptr(), line.as_ptr()) }
+    }
+
+    /// Publishes a retained message, which the broker hands out in its next turn. For the main thread only, and with no lock
+    /// held.
+    pub(crate) fn publish(&self, topic: &str, payload: &str) {
+        let (Ok(topic), Ok(length)) = (CString::new(topic), c_int::try_from(payload.len())) else { return };
+        let (everybody, no_properties) = (std::ptr::null(), std::ptr::null_mut());
+        // SAFETY: the topic is a NUL-terminated text and the payload so many bytes, both of which the broker copies.
+        unsafe {
+            (self.broker_publish_copy)(
+                everybody,
+                topic.as_ptr(),
+                length,
+                payload.as_ptr().cast(),
+                0,
+                true,
+                no_properties,
+            )
+        };
     }
 
     /// Tells 2.1 what this plugin is called.
@@ -238,6 +270,7 @@ impl Broker {
     ///
     /// # Safety
     /// The client is valid for the lifetime that the caller gives the text.
+    #[inline]
     pub(crate) unsafe fn client_id<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
         // SAFETY: by this function's contract.
         let pointer = unsafe { (self.client_id)(client.as_ptr()) };
@@ -278,6 +311,7 @@ impl Broker {
     ///
     /// # Safety
     /// As [`Broker::client_id`].
+    #[inline]
     pub(crate) unsafe fn client_username<'a>(&self, client: NonNull<sys::mosquitto>) -> Option<&'a [u8]> {
         // SAFETY: by this function's contract.
         let pointer = unsafe { (self.client_username)(client.as_ptr()) };

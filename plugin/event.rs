@@ -48,11 +48,13 @@ pub(crate) struct Connection<'a> {
     pub(crate) is_clean: bool,
 }
 
-/// Somebody wants to do something with a topic.
+/// Somebody wants to do something with a topic. There is one for every message and for every delivery, so it asks the
+/// broker for what every decision needs, and for the rest [on demand](AclCheck::client).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AclCheck<'a> {
-    pub(crate) client: Client<'a>,
-    pub(crate) key: ClientKey,
+    client: NonNull<sys::mosquitto>,
+    pub(crate) id: Option<&'a [u8]>,
+    pub(crate) username: Option<&'a [u8]>,
     /// A topic name or, for SUBSCRIBE and UNSUBSCRIBE, the filter as the client wrote it.
     pub(crate) topic: &'a [u8],
     pub(crate) access: Access,
@@ -69,9 +71,8 @@ pub(crate) enum Access {
 
 impl<'a> Client<'a> {
     /// # Safety
-    /// A client that is not null is valid for `'a`.
-    pub(crate) unsafe fn view(broker: &Broker, client: *mut sys::mosquitto) -> Option<Self> {
-        let client = NonNull::new(client)?;
+    /// The client is valid for `'a`.
+    pub(crate) unsafe fn view(broker: &Broker, client: NonNull<sys::mosquitto>) -> Self {
         // SAFETY: by this function's contract.
         let id = unsafe { broker.client_id(client) };
         // SAFETY: as above.
@@ -80,7 +81,7 @@ impl<'a> Client<'a> {
         let address = unsafe { broker.client_address(client) };
         // SAFETY: as above.
         let names_its_address = !broker.is_2_1() && unsafe { broker.is_websocket(client) };
-        Some(Self { id, username, address, names_its_address })
+        Self { id, username, address, names_its_address }
     }
 }
 
@@ -91,8 +92,9 @@ impl<'a> BasicAuth<'a> {
         let data = NonNull::new(data.cast::<sys::mosquitto_evt_basic_auth>())?;
         // SAFETY: by this function's contract.
         let event = unsafe { data.as_ref() };
+        let pointer = NonNull::new(event.client)?;
         // SAFETY: the client is as valid as the event that points to it.
-        let client = unsafe { Client::view(broker, event.client) }?;
+        let client = unsafe { Client::view(broker, pointer) };
         // SAFETY: a NUL-terminated copy of what the client sent, owned by the client.
         let username = unsafe { text(event.username) };
         // SAFETY: as above.
@@ -103,7 +105,6 @@ impl<'a> BasicAuth<'a> {
         // SAFETY: initialised by every version, and aligned, for the offset is even and the struct is.
         let told = unsafe { length.read() };
         let is_cut = told != 0 && password.is_none_or(|password| password.len() != usize::from(told));
-        let pointer = NonNull::new(event.client)?;
         // SAFETY: as valid as the event that points to it.
         let is_websocket = unsafe { broker.is_websocket(pointer) };
         // SAFETY: as above.
@@ -118,16 +119,31 @@ impl<'a> BasicAuth<'a> {
 impl<'a> AclCheck<'a> {
     /// # Safety
     /// The data is null or what the broker passes with `MOSQ_EVT_ACL_CHECK`, valid for `'a`.
+    #[inline]
     pub(crate) unsafe fn view(broker: &Broker, data: *mut c_void) -> Option<Self> {
         let data = NonNull::new(data.cast::<sys::mosquitto_evt_acl_check>())?;
         // SAFETY: by this function's contract.
         let event = unsafe { data.as_ref() };
+        let client = NonNull::new(event.client)?;
         // SAFETY: the client is as valid as the event that points to it.
-        let client = unsafe { Client::view(broker, event.client) }?;
+        let id = unsafe { broker.client_id(client) };
+        // SAFETY: as above.
+        let username = unsafe { broker.client_username(client) };
         // SAFETY: a NUL-terminated text that outlives the event.
         let topic = unsafe { text(event.topic) }?;
-        let key = key_of(NonNull::new(event.client)?);
-        Some(Self { client, key, topic, access: Access::of(event.access)? })
+        Some(Self { client, id, username, topic, access: Access::of(event.access)? })
+    }
+
+    /// All that is known of the client.
+    #[cold]
+    pub(crate) fn client(&self, broker: &Broker) -> Client<'a> {
+        // SAFETY: by the contract of `view`, which alone makes events, the client is valid for `'a`.
+        let client = unsafe { Client::view(broker, self.client) };
+        Client { id: self.id, username: self.username, ..client }
+    }
+
+    pub(crate) fn key(&self) -> ClientKey {
+        key_of(self.client)
     }
 }
 
@@ -142,7 +158,7 @@ impl<'a> Connection<'a> {
         // SAFETY: as above.
         let pointer = NonNull::new(unsafe { client.read() })?;
         // SAFETY: the client is as valid as the event that points to it.
-        let client = unsafe { Client::view(broker, pointer.as_ptr()) }?;
+        let client = unsafe { Client::view(broker, pointer) };
         // SAFETY: as above.
         let is_mqtt_5 = unsafe { broker.protocol_version(pointer) } == 5;
         // SAFETY: as above.
@@ -156,12 +172,17 @@ fn key_of(client: NonNull<sys::mosquitto>) -> ClientKey {
 }
 
 impl Access {
+    #[inline]
     fn of(access: c_int) -> Option<Self> {
-        match u32::try_from(access).ok()? {
-            sys::MOSQ_ACL_READ => Some(Self::Read),
-            sys::MOSQ_ACL_WRITE => Some(Self::Write),
-            sys::MOSQ_ACL_SUBSCRIBE => Some(Self::Subscribe),
-            sys::MOSQ_ACL_UNSUBSCRIBE => Some(Self::Unsubscribe),
+        const READ: c_int = sys::MOSQ_ACL_READ as c_int;
+        const WRITE: c_int = sys::MOSQ_ACL_WRITE as c_int;
+        const SUBSCRIBE: c_int = sys::MOSQ_ACL_SUBSCRIBE as c_int;
+        const UNSUBSCRIBE: c_int = sys::MOSQ_ACL_UNSUBSCRIBE as c_int;
+        match access {
+            READ => Some(Self::Read),
+            WRITE => Some(Self::Write),
+            SUBSCRIBE => Some(Self::Subscribe),
+            UNSUBSCRIBE => Some(Self::Unsubscribe),
             _ => None,
         }
     }

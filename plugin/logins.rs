@@ -20,7 +20,7 @@ mod workers;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -47,7 +47,7 @@ const GIVE_UP: Duration = workers::DEADLINE.saturating_add(Duration::from_secs(1
 
 /// Who waits, in this process: client ids are the broker's, whichever listener's plugin is asked about them.
 pub(crate) fn pending() -> &'static Pending {
-    static PENDING: LazyLock<Pending> = LazyLock::new(Pending::default);
+    static PENDING: Pending = Pending::new();
     &PENDING
 }
 

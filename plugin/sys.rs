@@ -19,10 +19,11 @@ pub(crate) use bindings::{
     MOSQ_ACL_READ, MOSQ_ACL_SUBSCRIBE, MOSQ_ACL_UNSUBSCRIBE, MOSQ_ACL_WRITE, MOSQ_ERR_ACL_DENIED, MOSQ_ERR_AUTH,
     MOSQ_ERR_INVAL, MOSQ_ERR_PLUGIN_DEFER, MOSQ_ERR_SUCCESS, MOSQ_EVT_ACL_CHECK, MOSQ_EVT_BASIC_AUTH,
     MOSQ_EVT_DISCONNECT, MOSQ_EVT_RELOAD, MOSQ_EVT_TICK, MOSQ_FUNC_generic_callback, MOSQ_LOG_ERR, MOSQ_LOG_NOTICE,
-    MOSQ_LOG_WARNING, MOSQ_PLUGIN_VERSION, mosquitto, mosquitto_callback_register, mosquitto_callback_unregister,
-    mosquitto_client_address, mosquitto_client_clean_session, mosquitto_client_id, mosquitto_client_protocol,
-    mosquitto_client_protocol_version, mosquitto_client_username, mosquitto_evt_acl_check, mosquitto_evt_basic_auth,
-    mosquitto_kick_client_by_clientid, mosquitto_log_printf, mosquitto_opt, mosquitto_plugin_id_t, mp_websockets,
+    MOSQ_LOG_WARNING, MOSQ_PLUGIN_VERSION, mosquitto, mosquitto_broker_publish_copy, mosquitto_callback_register,
+    mosquitto_callback_unregister, mosquitto_client_address, mosquitto_client_clean_session, mosquitto_client_id,
+    mosquitto_client_protocol, mosquitto_client_protocol_version, mosquitto_client_username, mosquitto_evt_acl_check,
+    mosquitto_evt_basic_auth, mosquitto_kick_client_by_clientid, mosquitto_log_printf, mosquitto_opt,
+    mosquitto_plugin_id_t, mosquitto_property, mp_websockets,
 };
 
 const _: () = {

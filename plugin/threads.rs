@@ -34,6 +34,15 @@ pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Res
     thread
 }
 
+/// Lets this thread run only where nothing else wants the processor, or the disk.
+pub(crate) fn yield_to_all() {
+    // SAFETY: has no pointers that C would write to.
+    let parameters = unsafe { MaybeUninit::<libc::sched_param>::zeroed().assume_init() };
+    // Where the system does not allow it, the thread works as before. musl has the function, which does nothing.
+    // SAFETY: 0 is the calling thread, and the parameters outlive the call.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const parameters) };
+}
+
 /// Keeps this library in memory although the broker unmaps it, for a thread that cannot be waited for.
 pub(crate) fn keep_library() {
     let mut found = MaybeUninit::<libc::Dl_info>::zeroed();

@@ -20,7 +20,7 @@ declare -A about=(
     [oracle]="libmosquitto's topic matcher against the engine's"
     [mock]="the library inside a C mock host, as 2.0 and as 2.1, also under valgrind"
     [brokers]="the library inside the stock brokers 2.0.11, 2.0.21 and 2.1.2, over the wire"
-    [bench]="that the benchmarks work, in tiny sizes: tests/bench.sh ... --smoke"
+    [bench]="that the benchmarks work, in tiny sizes: tests/bench.sh ... --smoke; and how many instructions a decision takes"
     [demo]="the reference deployment: deploy/demo.sh --check"
     [package]="the packages: how they are made, installed, upgraded and removed beside a broker; the container image"
     [azure]="the deployment's scripts, with the real Azure CLI against a simulated Azure"
@@ -90,7 +90,7 @@ part_lint() {
     try docs env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
     if need shellcheck; then
         local scripts
-        mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+        mapfile -t scripts < <(git ls-files "*.sh" .ci/run deploy/package/root/usr/lib/mqtt-acl/check-policy)
         try shellcheck shellcheck -x "${scripts[@]}"
     else
         skip shellcheck "it cannot be installed here"
@@ -127,6 +127,9 @@ part_brokers() {
 part_bench() {
     build
     try "bench arithmetic" cargo test --quiet --test bench_stats
+    try "bench decide" tests/bench.sh decide --smoke
+    try "bench publish" tests/bench.sh publish --smoke
+    try "bench load" tests/bench.sh load --smoke
     try "bench logins" tests/bench.sh logins --smoke
 }
 

@@ -57,12 +57,18 @@ compile() {
 
 # lay TRIPLE: what every package holds, in $stage.
 lay() {
-    local triple=$1 built=$out/built/$1 docs=usr/share/doc/mqtt-acl
+    local example triple=$1 built=$out/built/$1 docs=usr/share/doc/mqtt-acl
     compile "$triple" "$built"
     rm -rf "$stage"
     put 644 "$built/mqtt_acl.so" usr/lib/mqtt_acl.so
     put 755 "$built/mqtt-acl" usr/bin/mqtt-acl
     put 644 deploy/policy.toml "$docs/examples/policy.toml"
+    put 644 policy/schema.json usr/share/mqtt-acl/policy.schema.json
+    for example in policy/examples/*.toml; do
+        put 644 "$example" "$docs/examples/${example##*/}"
+    done
+    # The folder that they include, so that they can be checked where they lie.
+    put 644 policy/examples/users.d/README "$docs/examples/users.d/README"
     python3 "$parts/sbom.py" "$triple" "$version" "$built/tools" "$built"
     put 644 "$built/sbom.cdx.json" "$docs/sbom.cdx.json"
     compressed "$built/LICENSES" "$docs/LICENSES"
@@ -88,9 +94,9 @@ debian() {
     compressed CHANGELOG.md "$docs/changelog"
     sed 's/^$/./; s/^/ /' <(sed 1,2d LICENSE-MIT) | sed -e "/^@MIT@$/{r /dev/stdin" -e 'd}' "$parts/copyright" >"$out/copyright"
     put 644 "$out/copyright" "$docs/copyright"
-    # Files that are the package's as they are. One below etc/ would be the operator's to change.
+    # Files that are the package's as they are. Those below etc/ are the operator's to change.
     (cd "$parts/root" && find . -type f -printf '%P\n') | while read -r page; do
-        put 644 "$parts/root/$page" "$page"
+        if [[ -x $parts/root/$page ]]; then put 755 "$parts/root/$page" "$page"; else put 644 "$parts/root/$page" "$page"; fi
     done
     # The policy's place. The package brings no policy: without one the plugin refuses everybody.
     mkdir -p "$stage/etc/mosquitto/mqtt-acl/users.d"

@@ -31,14 +31,14 @@ impl Ticket {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pending {
     /// Whether any client is in `strangers`: the check of each publish looks here first.
     any: AtomicBool,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     last: u64,
     /// Who waits under which client id.
@@ -50,6 +50,11 @@ struct State {
 }
 
 impl Pending {
+    pub(crate) const fn new() -> Self {
+        let state = State { last: 0, waiting: BTreeMap::new(), strangers: BTreeMap::new(), entering: None };
+        Self { any: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
     /// A client begins to wait.
     pub(crate) fn begin(&self, id: &[u8], client: ClientKey) -> Ticket {
         let mut state = self.state();
@@ -101,10 +106,13 @@ impl Pending {
     }
 
     /// Whether a client waits, or waited in vain.
+    #[inline]
     pub(crate) fn is_stranger(&self, client: ClientKey) -> bool {
-        if !self.any.load(Ordering::Relaxed) {
-            return false;
-        }
+        self.any.load(Ordering::Relaxed) && self.is_listed_stranger(client)
+    }
+
+    #[cold]
+    fn is_listed_stranger(&self, client: ClientKey) -> bool {
         let state = self.state();
         state.entering != Some(client) && state.strangers.contains_key(&client)
     }
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_result_is_for_the_wait_that_it_ends() {
-        let pending = Pending::default();
+        let pending = Pending::new();
         let first = pending.begin(ID, A);
         pending.supersede(Some(ID), B);
         let second = pending.begin(ID, B);
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_a_stranger_until_it_is_connected() {
-        let pending = Pending::default();
+        let pending = Pending::new();
         assert!(!pending.is_stranger(A));
         let ticket = pending.begin(ID, A);
         assert!(pending.is_stranger(A) && !pending.is_stranger(B));
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_late_result_does_not_open_the_door_for_who_lies_there_now() {
-        let pending = Pending::default();
+        let pending = Pending::new();
         let old = pending.begin(ID, A);
         pending.supersede(Some(b"other"), A);
         pending.begin(b"other", A);
@@ -163,7 +171,7 @@ mod tests {
 
     #[test]
     fn nobody_is_left_when_all_are_in() {
-        let pending = Pending::default();
+        let pending = Pending::new();
         let ticket = pending.begin(ID, A);
         assert!(pending.end(ID, ticket));
         pending.enter(ticket, || pending.connected(A));

@@ -25,6 +25,7 @@ impl Plugin {
             let why = "the password holds a NUL byte";
             self.audit_refused_login(&event.client, why);
             self.journal.remark(|| format!("refused login: {why}; {}", Who(&event.client)));
+            self.state.counters.logged_in(false);
             return Answer::AUTH;
         }
         if !http {
@@ -35,7 +36,7 @@ impl Plugin {
         }
         let client = policy::Client { user: event.client.username, id };
         let purpose = if http { Action::Api(b"/api/") } else { Action::Connect };
-        let policy = self.policy.load_full();
+        let policy = self.policy.share();
         let (decision, verdict) = match client.user {
             None => (policy.authorize(&client, purpose), None),
             Some(user) => {
@@ -66,11 +67,13 @@ impl Plugin {
                 if !http {
                     self.note_login(event, &policy, verdict.as_ref());
                 }
+                self.state.counters.logged_in(true);
                 Answer::SUCCESS
             }
             Decision::Deny(_) => {
                 let kept = !http && self.tickless.keeps(id, client.user, event.password);
                 self.note_refusal(&policy, decision, &event.client, kept);
+                self.state.counters.logged_in(false);
                 if kept { Answer::SUCCESS } else { Answer::AUTH }
             }
         }
@@ -121,6 +124,7 @@ impl Plugin {
             return Answer::SUCCESS;
         }
         self.note_hold(hold, client);
+        self.state.counters.logged_in(false);
         if hold.is_busy() && self.broker.is_2_1() { Answer::SERVER_BUSY } else { Answer::AUTH }
     }
 
@@ -135,13 +139,14 @@ impl Plugin {
                     Hold::OutOfTime,
                     &Client { id: Some(&id), username: None, address: None, names_its_address: false },
                 );
+                self.state.counters.logged_in(false);
                 self.broker.complete_basic_auth(&id, Answer::AUTH);
             }
         }
     }
 
     fn finish_login(&self, mut job: Box<Job>, finding: Finding) {
-        let policy = self.policy.load_full();
+        let policy = self.policy.share();
         if !Arc::ptr_eq(&policy, &job.policy) {
             // Freeing the old one is not for this thread.
             self.loader.free(std::mem::replace(&mut job.policy, Arc::clone(&policy)));
@@ -200,6 +205,9 @@ impl Plugin {
                 false
             }
         };
+        if waits.is_some() {
+            self.state.counters.logged_in(admitted);
+        }
         match waits {
             Some(ticket) if admitted => {
                 sessions().entering(ticket.client(), &job.id, credential);

@@ -85,7 +85,7 @@ impl Plugin {
                 user: client.user,
                 key: event.key,
                 is_clean: event.is_clean,
-                is_admitted: self.policy.load().authorize(&client, Action::Connect).is_allow(),
+                is_admitted: self.policy.with(|policy| policy.authorize(&client, Action::Connect).is_allow()),
                 credential: None,
                 is_certain: true,
             });
@@ -110,12 +110,12 @@ impl Plugin {
 
     /// Notes what a client has subscribed to.
     pub(super) fn note_subscription(&self, event: &AclCheck<'_>) {
-        let Some(id) = event.client.id else { return };
+        let Some(id) = event.id else { return };
         let login = Login {
             owner: self.number,
             id,
-            user: event.client.username,
-            key: event.key,
+            user: event.username,
+            key: event.key(),
             // Of one that was not seen logging in, nothing is known.
             is_clean: false,
             is_admitted: true,
@@ -161,7 +161,7 @@ impl Plugin {
     pub(super) fn sweep(&self) {
         // Out of its place, for the broker calls back.
         let Some(mut sweep) = self.sweep.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let policy = self.policy.load_full();
+        let policy = self.policy.share();
         let is_over = self.sweep_some(&mut sweep, &policy);
         if is_over {
             self.journal.say(Level::Notice, &format!("policy change: {}", sweep.count));
@@ -230,9 +230,10 @@ impl Plugin {
             Kicked::Nobody => return,
         };
         count.add(loss, is_online);
-        let policy = self.policy.load();
         let why = match loss {
-            Loss::Admission(refusal) => policy.reason(client, Decision::Deny(refusal)).to_string(),
+            Loss::Admission(refusal) => {
+                self.policy.with(|policy| policy.reason(client, Decision::Deny(refusal)).to_string())
+            }
             Loss::Credential => "the password string that it logged in with is not in the policy any more".to_owned(),
             Loss::Subscription => "a subscription that it may have is not granted any more".to_owned(),
         };

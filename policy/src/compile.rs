@@ -1,33 +1,44 @@
 //! From documents to a policy: what the parts of the files mean together, and what is wrong with that.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::binding::{self, Pattern};
-use crate::credential::Credential;
+use crate::census::Census;
 use crate::decision::RuleId;
-use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable, UserTable};
-use crate::fingerprint::{Remembered, Slot};
+use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable};
+use crate::fingerprint::Remembered;
 use crate::limits::Network;
-use crate::matcher::{Kind, RuleTree};
-use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds, User};
+use crate::matcher::Kind;
+use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds};
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::{Deed, Expectation, Scenario};
-use crate::template::{Template, is_usable};
+use crate::template::{Names, Template, is_usable};
 use crate::topic;
+use crate::users::{Draft, PASSWORDS};
 
 type Text = Located<String>;
 
 /// Builds the policy, and notes every problem. What it returns is meant for use only if no error was noted.
-pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, problems: &mut Problems) -> Policy {
+pub(crate) fn compile(
+    main: &Arc<Path>,
+    documents: Vec<(Arc<Path>, Document)>,
+    mut users: Draft,
+    problems: &mut Problems,
+) -> Policy {
     let mut compiler = Compiler {
         policy: Policy::deny_all(),
         problems,
         roles: HashMap::new(),
         places: Vec::new(),
-        user_places: HashMap::new(),
+        known_roles: HashMap::new(),
+        lists: HashMap::new(),
+        census: Census::default(),
         weak: None,
         is_whole: documents.iter().all(|(_, document)| !document.is_broken),
     };
@@ -36,7 +47,6 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
             .problems
             .error(Place::whole(main), "the version of the language is missing (write `version = 1` at the top)");
     }
-    let mut users = Vec::new();
     let mut matches = Vec::new();
     let mut tests = Vec::new();
     let mut logins = None;
@@ -50,7 +60,6 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
         }
         compiler.once("[logins]", &mut logins, document.logins);
         compiler.once("[guard]", &mut guard, document.guard);
-        users.extend(document.users);
         matches.extend(document.matches);
         tests.extend(document.tests);
     }
@@ -59,15 +68,17 @@ pub(crate) fn compile(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, p
     for block in matches {
         compiler.match_block(block);
     }
-    let users = merge(users, compiler.problems);
-    for user in users {
-        compiler.user(user);
+    merge(&mut users, compiler.problems);
+    for number in users.numbers() {
+        compiler.user(&mut users, number);
     }
-    compiler.client_ids();
-    compiler.shared_client_ids();
-    compiler.client_templates();
+    compiler.client_ids(&users);
+    compiler.shared_client_ids(&users);
+    compiler.client_templates(&users);
+    compiler.attributes();
+    compiler.overlaps();
     compiler.tests(tests);
-    compiler.finish()
+    compiler.finish(users)
 }
 
 struct Compiler<'p> {
@@ -76,13 +87,20 @@ struct Compiler<'p> {
     roles: HashMap<String, (SetId, Place)>,
     /// Beside `policy.sets`: where each stands, for the checks.
     places: Vec<SetPlaces>,
-    /// Where each user is defined.
-    user_places: HashMap<String, Place>,
+    /// The rule sets of the roles that a user's layout names, where all of them are known.
+    known_roles: HashMap<u32, Option<SetIds>>,
+    /// The lists of rule sets that users share, by their layout and the `[[match]]` blocks that they fit: where it is, and
+    /// whether it leaves users the ids that begin with their names.
+    lists: HashMap<(u32, Blocks), (u32, bool)>,
+    census: Census,
     /// The first weak password string, and how many there are.
     weak: Option<(Place, String, usize)>,
     /// Whether every file could be read. If not, a role that is missing may well be in the one that could not.
     is_whole: bool,
 }
+
+/// Some of the `[[match]]` blocks, by their numbers.
+type Blocks = SmallVec<[u32; 4]>;
 
 struct SetPlaces {
     client_id: Vec<Place>,
@@ -126,7 +144,7 @@ impl Compiler<'_> {
 
     fn role(&mut self, name: Text, table: RuleTable) {
         let Located { value: name, place } = name;
-        if !self.is_name("role", &name, &place) {
+        if !self.is_name("role", &name, || place.clone()) {
             return;
         }
         if let Some((_, first)) = self.roles.get(&name) {
@@ -168,75 +186,128 @@ impl Compiler<'_> {
                  from a certificate or PSK",
             );
         }
-        let roles = self.role_ids(roles);
+        let roles = self.role_ids(roles.iter().map(|role| (role.value.as_str(), role.place.clone())));
         self.policy.matches.push(Match { names, roles, unlisted: unlisted.is_some() });
     }
 
-    fn user(&mut self, user: Merged) {
-        let Merged { name, place, roles, passwords, disabled, rules } = user;
-        if !self.is_name("user", &name, &place) {
+    fn user(&mut self, users: &mut Draft, number: u32) {
+        let attributes = users.take_attributes(number);
+        self.settle(users, number);
+        if attributes.is_empty() && !self.census.has_uses() {
             return;
         }
-        let shown = Escaped(name.as_bytes());
-        if name == binding::HTTP_API {
-            self.problems
-                .error(place, format!("`{shown}` is the client id of the broker's HTTP listener and cannot be a user"));
+        let Some(user) = users.user(number) else { return };
+        let attributes = self.census.user(&user, attributes, &self.policy.forest, self.problems);
+        if !attributes.is_empty() {
+            self.policy.attributes.insert(user.name().into(), attributes);
+        }
+    }
+
+    fn settle(&mut self, users: &mut Draft, number: u32) {
+        let rules = users.take_rules(number);
+        let Some(user) = users.user(number) else { return };
+        let name = user.name();
+        if !self.is_user_name(name, || users.place(number)) {
+            users.drop(number);
             return;
         }
-        if name == binding::AUTO {
-            let text = format!(
-                "`{shown}` cannot be a user: every client that sends no id is given one that begins with `{shown}-`"
-            );
-            self.problems.error(place, text);
-            return;
-        }
-        if !is_usable(name.as_bytes()) {
-            let text = format!("`{shown}` begins with `$` or holds `+`, `#` or `/`, so `%u` never stands for it");
-            self.problems.warning(place.clone(), text);
-        }
-        let mut sets = self.role_ids(roles);
-        for block in &self.policy.matches {
-            if block.fits(name.as_bytes()) {
-                sets.extend(block.roles.iter().copied());
+        self.passwords(users, users.secrets(number), name);
+        let mut blocks = Blocks::new();
+        for (block, at) in self.policy.matches.iter().zip(0..) {
+            if block.fits(name) {
+                blocks.push(at);
             }
+        }
+        let is_usable = is_usable(name) && !binding::is_special(name);
+        let layout = users.layout_number(number);
+        let known = match self.known_roles.get(&layout) {
+            Some(known) => known.is_some(),
+            None => {
+                let known = users.roles(number).map(|(name, _)| self.roles.get(name).map(|(id, _)| *id)).collect();
+                self.known_roles.insert(layout, known);
+                self.known_roles.get(&layout).is_some_and(Option::is_some)
+            }
+        };
+        if known && rules.is_none() {
+            if let Some((list, leaves_own_ids)) = self.lists.get(&(layout, blocks.clone())) {
+                users.settle(number, *list, is_usable && *leaves_own_ids);
+                return;
+            }
+        }
+        let own = rules.map(|rules| (Holder::User(String::from_utf8_lossy(name).into()), rules));
+        let mut sets = match self.known_roles.get(&layout) {
+            Some(Some(known)) => known.clone(),
+            _ => self.role_ids(users.roles(number)),
+        };
+        for block in &blocks {
+            let block = self.policy.matches.get(*block as usize);
+            sets.extend(block.into_iter().flat_map(|block| block.roles.iter().copied()));
         }
         let mut seen = BTreeSet::new();
         sets.retain(|set| seen.insert(*set));
-        if !rules.is_empty() {
-            sets.push(self.set(Holder::User(name.as_str().into()), rules));
+        let is_shared = known && own.is_none();
+        if let Some((holder, rules)) = own {
+            sets.push(self.set(holder, rules));
         }
-        sets.shrink_to_fit();
-        /// A login may have to try each of them.
-        const PASSWORDS: usize = 4;
-        if let Some(password) = passwords.get(PASSWORDS) {
+        let list = users.list(&sets);
+        let leaves_own_ids = self.policy.leave_own_ids(&sets);
+        if is_shared {
+            self.lists.insert((layout, blocks), (list, leaves_own_ids));
+        }
+        users.settle(number, list, is_usable && leaves_own_ids);
+    }
+
+    fn is_user_name(&mut self, name: &[u8], place: impl FnOnce() -> Place + Copy) -> bool {
+        if !self.is_name("user", &String::from_utf8_lossy(name), place) {
+            return false;
+        }
+        let shown = Escaped(name);
+        if name == binding::HTTP_API.as_bytes() {
+            let text = format!("`{shown}` is the client id of the broker's HTTP listener and cannot be a user");
+            self.problems.error(place(), text);
+            return false;
+        }
+        if name == binding::AUTO.as_bytes() {
             let text = format!(
-                "user `{shown}` has more than {PASSWORDS} passwords, each of which a login may cost (remove old ones)"
+                "`{shown}` cannot be a user: every client that sends no id is given one that begins with `{shown}-`"
             );
-            self.problems.error(password.place.clone(), text);
+            self.problems.error(place(), text);
+            return false;
         }
-        let credentials = passwords.iter().take(PASSWORDS).filter_map(|password| self.credential(password)).collect();
-        self.user_places.insert(name.clone(), place);
-        let own_ids = self.policy.has_own_ids(name.as_bytes(), &sets);
-        self.policy.users.insert(name.into_bytes().into(), User { sets, credentials, disabled, own_ids });
+        if !is_usable(name) {
+            let text = format!("`{shown}` begins with `$` or holds `+`, `#` or `/`, so `%u` never stands for it");
+            self.problems.warning(place(), text);
+        }
+        true
     }
 
-    fn credential(&mut self, password: &Text) -> Option<Credential> {
-        match Credential::parse(&password.value) {
-            Ok(credential) => {
-                if let Some(weakness) = credential.weakness() {
-                    let weak = self.weak.get_or_insert((password.place.clone(), weakness, 0));
-                    weak.2 += 1;
-                }
-                Some(credential)
+    /// Judges the passwords of a user, which this table has.
+    fn passwords(&mut self, users: &Draft, table: u32, name: &[u8]) {
+        if let Some(place) = users.passwords(table).nth(PASSWORDS) {
+            let text = format!(
+                "user `{}` has more than {PASSWORDS} passwords, each of which a login may cost (remove old ones)",
+                Escaped(name)
+            );
+            self.problems.error(place, text);
+        }
+        let unreadable = users.unreadable(table);
+        for (which, problem) in unreadable {
+            if let Some(place) = users.passwords(table).nth(*which) {
+                self.problems.error(place, problem.clone());
             }
-            Err(problem) => {
-                self.problems.error(password.place.clone(), problem);
-                None
+        }
+        let readable = (0..PASSWORDS).filter(|which| unreadable.iter().all(|(other, _)| other != which));
+        for (shape, which) in users.shapes(table).zip(readable) {
+            let Some(weakness) = shape.weakness() else { continue };
+            if let Some((.., count)) = &mut self.weak {
+                *count += 1;
+            } else if let Some(place) = users.passwords(table).nth(which) {
+                self.weak = Some((place, weakness, 1));
             }
         }
     }
 
-    fn is_name(&mut self, what: &str, name: &str, place: &Place) -> bool {
+    fn is_name(&mut self, what: &str, name: &str, place: impl FnOnce() -> Place) -> bool {
         let problem = if name.is_empty() {
             format!("the name of a {what} must not be empty (anonymous clients are `[anonymous]`)")
         } else if let Some(c) = name.chars().find(|c| c.is_control()) {
@@ -244,18 +315,18 @@ impl Compiler<'_> {
         } else {
             return true;
         };
-        self.problems.error(place.clone(), problem);
+        self.problems.error(place(), problem);
         false
     }
 
-    fn role_ids(&mut self, names: Vec<Text>) -> SetIds {
+    fn role_ids<'n>(&mut self, names: impl Iterator<Item = (&'n str, Place)>) -> SetIds {
         let mut ids = SetIds::new();
-        for Located { value: name, place } in names {
-            match self.roles.get(&name) {
+        for (name, place) in names {
+            match self.roles.get(name) {
                 Some((id, _)) => ids.push(*id),
                 None if !self.is_whole => {}
                 None => {
-                    let nearest = self.problems.nearest(&name, self.roles.keys().map(String::as_str));
+                    let nearest = self.problems.nearest(name, self.roles.keys().map(String::as_str));
                     let remedy = match nearest {
                         Some(known) => format!("did you mean `{}`?", Escaped(known.as_bytes())),
                         None => format!("write `[roles.{}]`", Escaped(name.as_bytes())),
@@ -271,7 +342,7 @@ impl Compiler<'_> {
     /// Compiles the rules of a role, a user or `[anonymous]`.
     fn set(&mut self, holder: Holder, table: RuleTable) -> SetId {
         let id = SetId::try_from(self.policy.sets.len()).unwrap_or(SetId::MAX);
-        let mut tree = RuleTree::new();
+        let tree = self.policy.forest.plant();
         let mut client_template = None;
         let lists: [(&'static str, &[Text], &[Kind]); 5] = [
             ("publish", &table.publish, &[Kind::AllowPublish]),
@@ -296,13 +367,25 @@ impl Compiler<'_> {
                     );
                     continue;
                 }
+                if let (Holder::Anonymous, Some(attribute)) = (&holder, template.attributes().next()) {
+                    let text = Escaped(value.as_bytes());
+                    self.problems.error(
+                        place.clone(),
+                        format!("`{text}`: an anonymous client has no attributes for `%{{{attribute}}}`"),
+                    );
+                    continue;
+                }
+                for attribute in template.attributes() {
+                    let attribute = self.policy.forest.attribute_or_new(attribute);
+                    self.census.used(id, attribute, place);
+                }
                 if template.names_client() {
                     client_template.get_or_insert_with(|| place.clone());
                 }
                 let rule = RuleId(u32::try_from(self.policy.rules.len()).unwrap_or(u32::MAX));
                 self.policy.rules.push(Rule { set: id, key, text: value.as_str().into(), place: place.clone() });
                 for kind in kinds {
-                    tree.insert(&template, *kind, rule);
+                    self.policy.forest.insert(tree, &template, *kind, rule);
                 }
             }
         }
@@ -312,7 +395,7 @@ impl Compiler<'_> {
                     let text = "an empty `client_id` admits no client id (leave the key out for `%u` and `%u-*`)";
                     self.problems.error(list.place.clone(), text);
                 }
-                let patterns = self.patterns(list.value);
+                let patterns = self.patterns(id, &holder, list.value);
                 for (_, place) in
                     patterns.iter().filter(|(pattern, _)| holder == Holder::Anonymous && pattern.names_user())
                 {
@@ -323,7 +406,7 @@ impl Compiler<'_> {
             }
             None => (None, Vec::new()),
         };
-        let denied = self.patterns(table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
+        let denied = self.patterns(id, &holder, table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
         let groups = table.share.map(|groups| self.groups(groups));
         self.policy.sets.push(RuleSet {
             holder,
@@ -340,11 +423,20 @@ impl Compiler<'_> {
         id
     }
 
-    fn patterns(&mut self, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
+    fn patterns(&mut self, set: SetId, holder: &Holder, texts: Vec<Text>) -> Vec<(Pattern, Place)> {
         let mut patterns = Vec::new();
         for Located { value, place } in texts {
-            match Pattern::client_id(&value) {
-                Ok(pattern) => patterns.push((pattern, place)),
+            match Pattern::client_id(&value, |name| self.policy.forest.attribute_or_new(name)) {
+                Ok(pattern) => {
+                    for attribute in pattern.attributes() {
+                        self.census.used(set, attribute, &place);
+                    }
+                    if *holder == Holder::Anonymous && pattern.attributes().next().is_some() {
+                        let text = Escaped(value.as_bytes());
+                        self.problems.error(place.clone(), format!("`{text}`: an anonymous client has no attributes"));
+                    }
+                    patterns.push((pattern, place));
+                }
                 Err(problem) => self.problems.error(place, format!("`{}`: {problem}", Escaped(value.as_bytes()))),
             }
         }
@@ -369,21 +461,23 @@ impl Compiler<'_> {
 
     /// No user's client ids may be another user's (S5). An id is a listed user's if it is the user's name, or that and
     /// `-` and more.
-    fn client_ids(&mut self) {
-        let names = self.policy.users.keys().filter_map(|name| std::str::from_utf8(name).ok());
-        let mut listed = Listed::of(names.collect());
+    fn client_ids(&mut self, users: &Draft) {
+        let mut listed = Listed::of(users);
+        let own = Pattern::own_open();
         let mut told = HashSet::new();
-        for (name, user) in &self.policy.users {
-            let Ok(name) = std::str::from_utf8(name) else { continue };
+        for number in users.numbers() {
+            let Some(user) = users.user(number) else { continue };
+            let Ok(name) = std::str::from_utf8(user.name()) else { continue };
+            let names = self.policy.names_of(user.name());
             let mut named = false;
-            for set in &user.sets {
+            for set in user.sets() {
                 let at = *set as usize;
                 let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
                 named = true;
-                for (number, pattern) in patterns.iter().enumerate() {
-                    let Some(foreign) = listed.foreign(pattern, name) else { continue };
-                    let place = self.places.get(at).and_then(|places| places.client_id.get(number));
-                    if let Some(place) = place.filter(|_| told.insert((at, number))) {
+                for (which, pattern) in patterns.iter().enumerate() {
+                    let Some(foreign) = listed.foreign(pattern, number, name, &names) else { continue };
+                    let place = self.places.get(at).and_then(|places| places.client_id.get(which));
+                    if let Some(place) = place.filter(|_| told.insert((at, which))) {
                         let text = format!(
                             "the client ids of user `{}` would include those of user `{}`, whose session they could take (write a \
                              pattern that keeps them apart)",
@@ -395,19 +489,14 @@ impl Compiler<'_> {
                 }
             }
             if !named {
-                let open = Pattern::Text {
-                    parts: [binding::Part::User, binding::Part::Literal("-".into())].into(),
-                    open: true,
-                };
-                if let Some(foreign) = listed.foreign(&open, name) {
-                    let Some(place) = self.user_places.get(name).cloned() else { continue };
+                if let Some(foreign) = listed.foreign(&own, number, name, &names) {
                     let text = format!(
                         "user `{}` may use the client ids `{0}-*`, which would include those of user `{}` (write `client_id = \
                          [\"%u\"]` for `{0}`)",
                         Escaped(name.as_bytes()),
                         Escaped(foreign.as_bytes())
                     );
-                    self.problems.error(place, text);
+                    self.problems.error(users.place(number), text);
                 }
             }
         }
@@ -424,7 +513,7 @@ impl Compiler<'_> {
 
     /// Ids that are spelled out for several users: each could take over the others' session. Patterns with `%u` keep
     /// apart by themselves, as far as names are concerned.
-    fn shared_client_ids(&mut self) {
+    fn shared_client_ids(&mut self, users: &Draft) {
         #[derive(PartialEq, Eq, PartialOrd, Ord)]
         struct Spelled<'u> {
             text: String,
@@ -435,18 +524,24 @@ impl Compiler<'_> {
         }
         /// Of the same ids so many holders are enough: a role may have very many.
         const ENOUGH: usize = 2;
+        let spells = |set: &RuleSet| set.client_ids.iter().flatten().any(|pattern| !pattern.names_user());
+        let spelling: Vec<bool> = self.policy.sets.iter().map(spells).collect();
         let mut spelled = Vec::new();
         let mut holders: HashMap<(usize, usize), usize> = HashMap::new();
-        for (name, user) in &self.policy.users {
-            for set in user.sets.iter().map(|set| *set as usize) {
+        for user in users.numbers().filter_map(|number| users.user(number)) {
+            let sets = user.sets().iter().map(|set| *set as usize);
+            let names = self.policy.names_of(user.name());
+            for set in sets.filter(|set| spelling.get(*set).is_some_and(|spells| *spells)) {
                 let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids.as_ref());
                 for (number, pattern) in patterns.into_iter().flatten().enumerate() {
-                    let Some((text, open)) = pattern.spelled_out() else { continue };
                     let count = holders.entry((set, number)).or_default();
-                    *count += 1;
-                    if *count <= ENOUGH {
-                        spelled.push(Spelled { text, open, user: name, set, number });
+                    // Those with attributes differ by holder.
+                    if *count >= ENOUGH && pattern.attributes().next().is_none() {
+                        continue;
                     }
+                    let Some((text, open)) = pattern.shared_text(&names) else { continue };
+                    *count += 1;
+                    spelled.push(Spelled { text, open, user: user.name(), set, number });
                 }
             }
         }
@@ -480,7 +575,7 @@ impl Compiler<'_> {
     }
 
     /// `%c` says nothing where the client may choose any id (S12).
-    fn client_templates(&mut self) {
+    fn client_templates(&mut self, users: &Draft) {
         let anonymous = self.policy.anonymous.map(|set| SetIds::from_slice(&[set]));
         // One name may fit several blocks, and then has the roles of all.
         let unlisted = || self.policy.matches.iter().filter(|block| block.unlisted);
@@ -489,13 +584,12 @@ impl Compiler<'_> {
                 unlisted().filter(|other| block.meets(other)).flat_map(|other| other.roles.iter().copied()).collect()
             })
             .collect();
-        let holders = self
-            .policy
-            .users
-            .values()
-            .map(|user| (&user.sets, false))
-            .chain(together.iter().map(|sets| (sets, false)))
-            .chain(anonymous.iter().map(|sets| (sets, true)));
+        // Users have the same rule sets as very many others.
+        let holders = users
+            .lists()
+            .map(|sets| (sets, false))
+            .chain(together.iter().map(|sets| (sets.as_slice(), false)))
+            .chain(anonymous.iter().map(|sets| (sets.as_slice(), true)));
         let mut told = HashSet::new();
         for (sets, anonymous) in holders {
             let free = self
@@ -515,6 +609,32 @@ impl Compiler<'_> {
                     self.problems.error(place.clone(), text);
                 }
             }
+        }
+    }
+
+    /// `%{name}` says nothing where a holder has no such attribute (S12).
+    fn attributes(&mut self) {
+        let blocks = self.policy.matches.iter().filter(|block| block.unlisted);
+        let unlisted: Vec<SetId> = blocks.flat_map(|block| block.roles.iter().copied()).collect();
+        self.census.check(&self.policy.forest, &unlisted, self.is_whole, self.problems);
+    }
+
+    /// Rules that overlap so much that a message costs what they cost together.
+    fn overlaps(&mut self) {
+        /// So many steps of rules that fit one topic take a few microseconds.
+        const STEPS: u32 = 256;
+        for (steps, examples) in self.policy.forest.costly(STEPS) {
+            let mut rules = examples.iter().filter_map(|rule| self.policy.rules.get(rule.0 as usize));
+            let Some(first) = rules.next() else { continue };
+            let others: Vec<_> =
+                rules.map(|rule| format!("`{}` (line {})", Escaped(rule.text.as_bytes()), rule.place.line)).collect();
+            let text = format!(
+                "`{}` overlaps with so many rules, such as {}, that one topic may fit {steps} steps of them, which every message \
+                 to it costs (write fewer rules with `+`)",
+                Escaped(first.text.as_bytes()),
+                others.join(" and ")
+            );
+            self.problems.warning(first.place.clone(), text);
         }
     }
 
@@ -562,7 +682,7 @@ impl Compiler<'_> {
         possible
     }
 
-    fn finish(mut self) -> Policy {
+    fn finish(mut self, users: Draft) -> Policy {
         if let Some((place, weakness, count)) = self.weak.take() {
             let others = match count {
                 0 | 1 => String::new(),
@@ -571,112 +691,82 @@ impl Compiler<'_> {
             };
             self.problems.warning(place, format!("{weakness}{others}"));
         }
-        let with_password = self.policy.users.iter().filter(|(_, user)| !user.credentials.is_empty());
-        self.policy.decoys = Decoys::new(with_password.map(|(name, _)| &**name));
-        let mut slots = 0;
-        for credential in self.policy.users.values_mut().flat_map(|user| &mut user.credentials) {
-            credential.slot = Slot::number(slots);
-            slots += 1;
-        }
+        let (users, slots) = users.finish();
+        self.policy.decoys = Decoys::new(users.iter().filter(|user| user.has_password()).map(|user| user.name()));
+        self.policy.longest_name = users.iter().map(|user| user.name().len()).max().unwrap_or(0);
         self.policy.remembered = Remembered::new(slots);
-        self.policy.longest_name = self.policy.users.keys().map(|name| name.len()).max().unwrap_or(0);
+        self.policy.users = users;
         self.policy
     }
 }
 
-impl RuleTable {
-    fn is_empty(&self) -> bool {
-        let Self {
-            client_id,
-            publish,
-            subscribe,
-            receive,
-            deny_publish,
-            deny_subscribe,
-            deny_client_id,
-            overlap,
-            share,
-            api,
-            auto_id,
-        } = self;
-        [publish, subscribe, receive, deny_publish, deny_subscribe, deny_client_id].iter().all(|list| list.is_empty())
-            && client_id.is_none()
-            && share.is_none()
-            && auto_id.is_none()
-            && !overlap
-            && !api
-    }
-}
-
-/// A user, put together from its definition and what completes it.
-struct Merged {
-    name: String,
-    place: Place,
-    roles: Vec<Text>,
-    passwords: Vec<Text>,
-    disabled: bool,
-    rules: RuleTable,
-}
-
 /// A user is defined once, and may be completed once in another file by a table of `password` and `disabled` alone (S2).
-fn merge(tables: Vec<(Text, UserTable)>, problems: &mut Problems) -> Vec<Merged> {
-    let mut by_name: HashMap<String, Vec<(Place, UserTable)>> = HashMap::new();
-    let mut order = Vec::new();
-    for (Located { value: name, place }, table) in tables {
-        let tables = by_name.entry(name.clone()).or_insert_with(|| {
-            order.push(name);
-            Vec::new()
-        });
-        tables.push((place, table));
-    }
-    let mut merged = Vec::with_capacity(order.len());
-    for name in order {
-        let mut tables = by_name.remove(&name).unwrap_or_default();
-        // The definition first: the table that says more, or else the one that was read first.
-        tables.sort_by_key(|(_, table)| table.only_secrets);
-        let mut tables = tables.into_iter();
-        let Some((place, definition)) = tables.next() else { continue };
-        let shown = Escaped(name.as_bytes()).to_string();
-        let UserTable { roles, mut passwords, mut disabled, rules, .. } = definition;
-        for (number, (other, table)) in tables.enumerate() {
-            if number > 0 || !table.only_secrets {
+fn merge(users: &mut Draft, problems: &mut Problems) {
+    for group in users.take_groups() {
+        // The definition is the table that says more, or else the one that was read first.
+        let Some(definition) = group.iter().copied().min_by_key(|table| users.only_secrets(*table)) else { continue };
+        let shown = users.name(definition).map(|name| Escaped(name).to_string()).unwrap_or_default();
+        let mut secrets = None;
+        let mut disabled = false;
+        let others = group.iter().copied().filter(|table| *table != definition);
+        for (order, other) in others.enumerate() {
+            if order > 0 || !users.only_secrets(other) {
                 let text = format!(
-                    "user `{shown}` is defined twice, first at {place} (keep one; a second table in another file may hold only \
-                     `password` and `disabled`)"
+                    "user `{shown}` is defined twice, first at {} (keep one; a second table in another file may hold only \
+                     `password` and `disabled`)",
+                    users.place(definition)
                 );
-                problems.error(other, text);
+                problems.error(users.place(other), text);
                 continue;
             }
-            if let (Some(first), Some(second)) = (passwords.first(), table.passwords.first()) {
-                let text = format!("user `{shown}` is given a password twice, first at {} (keep one)", first.place);
-                problems.error(second.place.clone(), text);
+            match (users.passwords(definition).next(), users.passwords(other).next()) {
+                (Some(first), Some(second)) => {
+                    let text = format!("user `{shown}` is given a password twice, first at {first} (keep one)");
+                    problems.error(second, text);
+                }
+                (None, Some(_)) => secrets = Some(other),
+                (_, None) => {}
             }
-            if passwords.is_empty() {
-                passwords = table.passwords;
-            }
-            disabled |= table.disabled;
+            disabled |= users.is_disabled(other);
         }
-        merged.push(Merged { name, place, roles, passwords, disabled, rules });
+        users.define(&group, definition, secrets, disabled);
     }
-    merged
 }
 
-/// The names of the listed users, in order.
+/// The names of the listed users, for finding those that a pattern of client ids reaches.
 struct Listed<'n> {
-    names: Vec<&'n str>,
+    users: &'n Draft,
+    /// Users whose name and a `-` begin the name of another.
+    before: HashSet<u32>,
+    /// All names in order. Sorting a million takes as long as reading them, and hardly any policy needs it.
+    names: OnceCell<Vec<&'n str>>,
     /// Of each text that patterns of several users begin with: the first two names within it.
     within: HashMap<String, [Option<&'n str>; 2]>,
 }
 
 impl<'n> Listed<'n> {
-    fn of(mut names: Vec<&'n str>) -> Self {
-        names.sort_unstable();
-        Self { names, within: HashMap::new() }
+    fn of(users: &'n Draft) -> Self {
+        let mut listed = Self { users, before: HashSet::new(), names: OnceCell::new(), within: HashMap::new() };
+        for name in users.numbers().filter_map(|number| users.user(number)).map(|user| user.name()) {
+            let starts = name.iter().enumerate().filter(|(_, byte)| **byte == b'-').map(|(at, _)| at);
+            let starts = starts.filter_map(|at| name.split_at_checked(at)).filter(|(_, more)| !more.contains(&b'/'));
+            // Hashing each start of a name takes the square of its length, were it all hyphens.
+            const MOST: usize = 32;
+            for (hyphens, (start, _)) in starts.enumerate() {
+                let owner = if hyphens < MOST { users.number_of(start) } else { listed.number_of(start) };
+                listed.before.extend(owner);
+            }
+        }
+        listed
     }
 
     /// A listed user other than this one whose client ids the pattern reaches.
-    fn foreign(&mut self, pattern: &Pattern, user: &str) -> Option<&'n str> {
-        let (text, open) = pattern.text_for(user)?;
+    fn foreign(&mut self, pattern: &Pattern, number: u32, user: &str, names: &Names<'_>) -> Option<&'n str> {
+        // Its own ids are another's too only if its name begins the other's.
+        if pattern.is_own() && !self.before.contains(&number) {
+            return None;
+        }
+        let (text, open) = pattern.text_for(names)?;
         // The pattern lies within another's `name-*`, or is another's name; of several names, the longest counts, so that
         // `dev` and `dev-1` can be told apart once `dev` is kept to its own name.
         let owner = text
@@ -684,8 +774,8 @@ impl<'n> Listed<'n> {
             .map(|(at, _)| at)
             .chain((!open).then_some(text.len()))
             .rev()
-            .find_map(|end| self.names.binary_search(&text.get(..end)?).ok());
-        if let Some(name) = owner.and_then(|at| self.names.get(at)).filter(|name| **name != user) {
+            .find_map(|end| self.find(text.get(..end)?));
+        if let Some(name) = owner.filter(|name| *name != user) {
             return Some(name);
         }
         if !open {
@@ -708,14 +798,33 @@ impl<'n> Listed<'n> {
 
     /// The first two names that begin with this text and have no `/` after it.
     fn first_two(&self, text: &str) -> [Option<&'n str>; 2] {
-        let from = self.names.partition_point(|name| *name < text);
-        let mut found = self
-            .names
+        let names = self.names();
+        let from = names.partition_point(|name| *name < text);
+        let mut found = names
             .iter()
             .skip(from)
             .take_while(|name| name.starts_with(text))
             .filter(|name| !name.get(text.len()..).unwrap_or_default().contains('/'))
             .copied();
         [found.next(), found.next()]
+    }
+
+    fn find(&self, name: &str) -> Option<&'n str> {
+        let names = self.names();
+        names.binary_search(&name).ok().and_then(|at| names.get(at)).copied()
+    }
+
+    fn number_of(&self, name: &[u8]) -> Option<u32> {
+        let name = self.find(std::str::from_utf8(name).ok()?)?;
+        self.users.number_of(name.as_bytes())
+    }
+
+    fn names(&self) -> &[&'n str] {
+        self.names.get_or_init(|| {
+            let users = self.users.numbers().filter_map(|number| self.users.user(number));
+            let mut names: Vec<_> = users.filter_map(|user| std::str::from_utf8(user.name()).ok()).collect();
+            names.sort_unstable();
+            names
+        })
     }
 }

@@ -18,11 +18,12 @@ pub use token::{Token, is_token};
 
 use crate::fingerprint::Slot;
 
-/// A password string of the policy, ready to check passwords against.
-pub(crate) struct Credential {
+/// A password string of the policy, ready to check passwords against. Its bytes lie with its user.
+#[derive(Clone, Copy)]
+pub(crate) struct Credential<'p> {
     scheme: Scheme,
-    salt: Box<[u8]>,
-    hash: Box<[u8]>,
+    salt: &'p [u8],
+    hash: &'p [u8],
     /// Where the policy remembers the login that succeeded last (S29).
     pub(crate) slot: Slot,
 }
@@ -31,6 +32,14 @@ pub(crate) struct Credential {
 /// same number, and nothing can be told from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialId(u64);
+
+/// What a password string says beside salt and hash: the same for very many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    scheme: Scheme,
+    salt: u8,
+    hash: u8,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scheme {
@@ -57,24 +66,48 @@ enum Prf {
     Sha512,
 }
 
-impl Credential {
-    /// Reads a password string.
+impl Shape {
+    /// Reads a password string, and appends its salt and hash to these bytes.
     ///
     /// # Errors
     /// What is wrong with it, as the tail of a problem's text. The string itself is a secret of sorts and not repeated.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        read::credential(text)
+    pub(crate) fn read(text: &str, bytes: &mut Vec<u8>) -> Result<Self, String> {
+        let read::Parts { scheme, salt, hash } = read::parts(text)?;
+        bytes.extend_from_slice(&salt);
+        bytes.extend_from_slice(&hash);
+        let [salt, hash] = [&salt, &hash].map(|part| u8::try_from(part.len()).unwrap_or(u8::MAX));
+        Ok(Self { scheme, salt, hash })
     }
 
-    fn new(scheme: Scheme, salt: Box<[u8]>, hash: Box<[u8]>) -> Self {
-        Self { scheme, salt, hash, slot: Slot::number(0) }
+    /// How many bytes salt and hash have together.
+    pub(crate) fn size(self) -> usize {
+        usize::from(self.salt) + usize::from(self.hash)
     }
 
-    /// What makes the string too weak to be kept, if anything does.
-    pub(crate) fn weakness(&self) -> Option<String> {
+    /// The password string that these bytes, of [this size](Self::size), belong to.
+    pub(crate) fn credential(self, bytes: &[u8], slot: Slot) -> Option<Credential<'_>> {
+        let (salt, hash) = bytes.split_at_checked(usize::from(self.salt))?;
+        Some(Credential { scheme: self.scheme, salt, hash, slot })
+    }
+
+    /// What makes such strings too weak to be kept, if anything does.
+    pub(crate) fn weakness(self) -> Option<String> {
         read::weakness(&self.scheme)
     }
 
+    /// What kind of password string it is, in a word.
+    pub(crate) fn kind(self) -> &'static str {
+        match self.scheme {
+            Scheme::Token => "token",
+            Scheme::Argon2id { .. } => "argon2id",
+            Scheme::Pbkdf2 { .. } => "pbkdf2",
+            Scheme::Bcrypt { .. } => "bcrypt",
+            Scheme::Sha512 => "sha512",
+        }
+    }
+}
+
+impl Credential<'_> {
     /// Whether checking takes microseconds and guessing is hopeless, so that it needs no guard.
     pub(crate) fn is_quick(&self) -> bool {
         self.scheme == Scheme::Token
@@ -88,41 +121,41 @@ impl Credential {
             Scheme::Argon2id { memory, passes, lanes } => {
                 let Ok(params) = Params::new(memory, passes, lanes, None) else { return false };
                 let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-                if argon2.hash_password_into(password, &self.salt, &mut computed).is_err() {
+                if argon2.hash_password_into(password, self.salt, &mut computed).is_err() {
                     return false;
                 }
             }
             Scheme::Pbkdf2 { prf: Prf::Sha256, iterations } => {
-                pbkdf2::pbkdf2_hmac::<Sha256>(password, &self.salt, iterations, &mut computed);
+                pbkdf2::pbkdf2_hmac::<Sha256>(password, self.salt, iterations, &mut computed);
             }
             Scheme::Pbkdf2 { prf: Prf::Sha512, iterations } => {
-                pbkdf2::pbkdf2_hmac::<Sha512>(password, &self.salt, iterations, &mut computed);
+                pbkdf2::pbkdf2_hmac::<Sha512>(password, self.salt, iterations, &mut computed);
             }
             Scheme::Sha512 => {
-                computed.copy_from_slice(&Sha512::new().chain_update(password).chain_update(&self.salt).finalize());
+                computed.copy_from_slice(&Sha512::new().chain_update(password).chain_update(self.salt).finalize());
             }
             Scheme::Bcrypt { .. } => {
-                let hash = std::str::from_utf8(&self.hash).unwrap_or_default();
+                let hash = std::str::from_utf8(self.hash).unwrap_or_default();
                 return bcrypt::verify(password, hash).unwrap_or(false);
             }
         }
-        computed.as_slice().ct_eq(&self.hash).into()
+        computed.as_slice().ct_eq(self.hash).into()
     }
 
     /// Which password string this is.
     pub(crate) fn id(&self) -> CredentialId {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        CredentialId(KEY.hash_one((self.scheme, &self.salt, &self.hash)))
+        CredentialId(KEY.hash_one((self.scheme, self.salt, self.hash)))
     }
 
     /// Whether both were read from the same password string.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Credential<'_>) -> bool {
         self.scheme == other.scheme && self.salt == other.salt && self.hash == other.hash
     }
 }
 
 /// The scheme alone: a hash is a secret of sorts.
-impl fmt::Debug for Credential {
+impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").field("scheme", &self.scheme).finish_non_exhaustive()
     }
@@ -149,6 +182,16 @@ pub fn hash(password: &[u8]) -> Result<String, String> {
 }
 
 #[cfg(test)]
+impl Credential<'static> {
+    /// Reads a password string, whose bytes stay for the rest of the test.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut bytes = Vec::new();
+        let shape = Shape::read(text, &mut bytes)?;
+        shape.credential(bytes.leak(), Slot::number(0)).ok_or_else(|| "of another size".to_owned())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use base64ct::Base64;
 
@@ -169,7 +212,7 @@ mod tests {
         assert!(credential.verify(b"secret"));
         assert!(!credential.verify(b"Secret"));
         assert!(!credential.verify(b""));
-        assert_eq!(credential.weakness(), None);
+        assert_eq!(read::weakness(&credential.scheme), None);
         assert!(!credential.is_quick());
     }
 

@@ -1,5 +1,7 @@
 //! What the policy answers, and why.
 
+use std::fmt;
+
 /// A rule of the policy; [`Policy::reason`](crate::Policy::reason) tells where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub(crate) u32);
@@ -19,6 +21,52 @@ pub enum Action<'a> {
     Unsubscribe,
     /// Ask the HTTP listener of Mosquitto 2.1 for this path.
     Api(&'a [u8]),
+}
+
+/// What can be done with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// [`Action::Publish`].
+    Publish,
+    /// [`Action::Subscribe`].
+    Subscribe,
+    /// [`Action::Receive`].
+    Receive,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Subscribe, Self::Receive];
+
+    /// The action on this topic or filter.
+    #[must_use]
+    pub fn on(self, topic: &[u8]) -> Action<'_> {
+        match self {
+            Self::Publish => Action::Publish(topic),
+            Self::Subscribe => Action::Subscribe(topic),
+            Self::Receive => Action::Receive(topic),
+        }
+    }
+
+    /// What an action does, and to what.
+    pub(crate) fn of(action: Action<'_>) -> Option<(Self, &[u8])> {
+        match action {
+            Action::Publish(topic) => Some((Self::Publish, topic)),
+            Action::Subscribe(text) => Some((Self::Subscribe, text)),
+            Action::Receive(topic) => Some((Self::Receive, topic)),
+            Action::Connect | Action::Unsubscribe | Action::Api(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Receive => "receive",
+        })
+    }
 }
 
 /// Who asks.

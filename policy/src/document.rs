@@ -14,6 +14,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use crate::limits;
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::Deed;
+use crate::users::{Draft, Layout, Listing, PASSWORDS, Spot};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -30,12 +31,13 @@ pub(crate) struct Document {
     pub(crate) version: Option<Place>,
     pub(crate) include: Vec<Text>,
     pub(crate) roles: Vec<(Text, RuleTable)>,
-    pub(crate) users: Vec<(Text, UserTable)>,
     pub(crate) anonymous: Option<(Place, RuleTable)>,
     pub(crate) matches: Vec<MatchTable>,
     pub(crate) tests: Vec<TestTable>,
     pub(crate) logins: Option<(Place, LoginsTable)>,
     pub(crate) guard: Option<(Place, GuardTable)>,
+    /// Whether a user in it has a password.
+    pub(crate) has_passwords: bool,
     /// Whether it says anything at all; a file of blanks and comments does not.
     pub(crate) is_empty: bool,
     /// Whether it could not be read, so that what it says is not known.
@@ -56,16 +58,6 @@ pub(crate) struct RuleTable {
     pub(crate) share: Option<Vec<Text>>,
     pub(crate) api: bool,
     pub(crate) auto_id: Option<bool>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct UserTable {
-    pub(crate) roles: Vec<Text>,
-    pub(crate) passwords: Vec<Text>,
-    pub(crate) disabled: bool,
-    pub(crate) rules: RuleTable,
-    /// Whether it holds nothing but `password` and `disabled`, and so may complete a definition in another file (S2).
-    pub(crate) only_secrets: bool,
 }
 
 #[derive(Debug)]
@@ -108,7 +100,7 @@ pub(crate) struct GuardTable {
 const TOP_KEYS: &[&str] = &["version", "include", "roles", "users", "anonymous", "match", "logins", "guard", "test"];
 const RULE_KEYS: &[&str] =
     &["client_id", "publish", "subscribe", "receive", "deny", "overlap", "share", "api", "auto_id"];
-const USER_KEYS: &[&str] = &["roles", "password", "disabled"];
+const USER_KEYS: &[&str] = &["roles", "password", "disabled", "attributes"];
 
 impl Document {
     /// What stands for a file that cannot be read.
@@ -116,9 +108,10 @@ impl Document {
         Self { is_broken: true, ..Self::default() }
     }
 
-    /// Reads a file's text.
-    pub(crate) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Self {
-        let mut reader = Reader { file, lines: Lines::of(text), problems };
+    /// Reads a file's text; its users are added to the draft.
+    pub(crate) fn read(text: &str, file: &Arc<Path>, users: &mut Draft, problems: &mut Problems) -> Self {
+        let mark = users.begin(file);
+        let mut reader = Reader { file, lines: Lines::of(text), users, problems };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let place = reader.place(&error.span().unwrap_or(0..0));
@@ -129,7 +122,34 @@ impl Document {
             // What recovery makes of a broken file would only raise problems that are none.
             return Self::broken();
         }
-        reader.document(table.get_ref())
+        let mut document = reader.document(table.get_ref());
+        users.end(mark);
+        document.has_passwords = users.has_passwords(mark);
+        document
+    }
+}
+
+impl RuleTable {
+    fn is_empty(&self) -> bool {
+        let Self {
+            client_id,
+            publish,
+            subscribe,
+            receive,
+            deny_publish,
+            deny_subscribe,
+            deny_client_id,
+            overlap,
+            share,
+            api,
+            auto_id,
+        } = self;
+        [publish, subscribe, receive, deny_publish, deny_subscribe, deny_client_id].iter().all(|list| list.is_empty())
+            && client_id.is_none()
+            && share.is_none()
+            && auto_id.is_none()
+            && !overlap
+            && !api
     }
 }
 
@@ -137,6 +157,7 @@ impl Document {
 struct Reader<'r> {
     file: &'r Arc<Path>,
     lines: Lines<'r>,
+    users: &'r mut Draft,
     problems: &'r mut Problems,
 }
 
@@ -151,7 +172,7 @@ impl Reader<'_> {
                 "version" => document.version = self.version(value),
                 "include" => document.include = self.texts(value, "include").unwrap_or_default(),
                 "roles" => document.roles = self.tables(value, "roles", Self::role),
-                "users" => document.users = self.tables(value, "users", Self::user),
+                "users" => self.users(value),
                 "anonymous" => {
                     document.anonymous = self
                         .table(value, "anonymous")
@@ -222,22 +243,66 @@ impl Reader<'_> {
         self.rules(table, &format!("role `{}`", Escaped(name.value.as_bytes())), &[])
     }
 
-    fn user(&mut self, table: &DeTable<'_>, name: &Text) -> UserTable {
+    fn users(&mut self, value: &Value<'_>) {
+        self.tables(value, "users", Self::user);
+    }
+
+    fn user(&mut self, table: &DeTable<'_>, name: &Text) {
         let what = format!("user `{}`", Escaped(name.value.as_bytes()));
-        let mut user =
-            UserTable { rules: self.rules(table, &what, USER_KEYS), only_secrets: true, ..UserTable::default() };
+        let rules = self.rules(table, &what, USER_KEYS);
+        let (mut roles, mut passwords, mut disabled, mut only_secrets) = (Vec::new(), Vec::new(), false, true);
+        let mut attributes = Vec::new();
         for (key, value) in table {
             match key.get_ref().as_ref() {
-                "password" => user.passwords = self.one_or_more(value, "password"),
-                "disabled" => user.disabled = self.flag(value, "disabled"),
+                "password" => passwords = self.one_or_more(value, "password"),
+                // What is not a flag was meant to be one, and no doubt favours the user.
+                "disabled" => disabled = self.flag(value, "disabled") || value.get_ref().as_bool().is_none(),
                 "roles" => {
-                    user.roles = self.texts(value, "roles").unwrap_or_default();
-                    user.only_secrets = false;
+                    roles = self.texts(value, "roles").unwrap_or_default();
+                    only_secrets = false;
                 }
-                _ => user.only_secrets = false,
+                "attributes" => {
+                    attributes = self.attributes(value);
+                    only_secrets = false;
+                }
+                _ => only_secrets = false,
             }
         }
-        user
+        let line = name.place.line;
+        let spot = |place: &Place| Spot { down: place.line.wrapping_sub(line), column: place.column };
+        let layout = self.users.layout(Layout {
+            column: name.place.column,
+            passwords: passwords.iter().map(|password| spot(&password.place)).collect(),
+            roles: roles.into_iter().map(|role| (role.value.into(), spot(&role.place))).collect(),
+        });
+        let passwords: Vec<_> = passwords.iter().take(PASSWORDS).map(|password| password.value.as_str()).collect();
+        let rules = (!rules.is_empty()).then(|| Box::new(rules));
+        self.users.add(Listing {
+            name: &name.value,
+            line,
+            layout,
+            passwords: &passwords,
+            disabled,
+            only_secrets,
+            attributes,
+            rules,
+        });
+    }
+
+    fn attributes(&mut self, value: &Value<'_>) -> Vec<(Text, Text)> {
+        let mut attributes = Vec::new();
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(value, "attributes", "a table of texts, `attributes = { site = \"bne\" }`");
+            return attributes;
+        };
+        for (key, value) in table {
+            let name = Located { value: key.get_ref().to_string(), place: self.place(&key.span()) };
+            let what = format!("attributes.{}", Escaped(name.value.as_bytes()));
+            if let Some(text) = self.text(value, &what) {
+                attributes.push((name, text));
+            }
+        }
+        attributes
     }
 
     /// Reads the keys of a rule set; `beside` names the further keys of its table, which somebody else reads.
@@ -367,7 +432,10 @@ impl Reader<'_> {
     ) -> Vec<(Text, T)> {
         let mut tables = Vec::new();
         let Some(table) = self.table(value, what) else { return tables };
-        for (key, value) in table {
+        // TOML's tables come sorted by their keys; a person reads down the file.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
             let name = Located { value: key.get_ref().to_string(), place: self.place(&key.span()) };
             if let Some(table) = self.table(value, &format!("{what}.{}", Escaped(name.value.as_bytes()))) {
                 let table = read(self, table, &name);

@@ -7,43 +7,73 @@
 //! load ── document ── compile ──> Policy ── authorize / login ──> Decision ── reason ──> text
 //!  files   TOML        checks       │
 //!                                   ├─ matcher     the rules, compiled into trees (template, topic)
+//!                                   ├─ memo        what was allowed before
 //!                                   ├─ binding     client ids
+//!                                   ├─ users       who is listed, packed
 //!                                   ├─ credential  password strings (fingerprint: logins that are remembered)
 //!                                   ├─ limits      how the checking of passwords is rationed
 //!                                   ├─ session     what a policy means for who was admitted by an earlier one
-//!                                   └─ scenario    the policy's own tests
+//!                                   ├─ scenario    the policy's own tests
+//!                                   ├─ bearing     the other rules that bear on a request (plain)
+//!                                   ├─ nearest     what a refused request lacks (plain)
+//!                                   └─ who         who may do something
+//!
+//! sources    what a load looked at, to tell when it changes
+//! last_good  a policy that was in force, kept for a start with a broken one (recover: what that one still says)
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod account;
+mod bearing;
 mod binding;
+mod bytes;
+mod census;
 mod compile;
 mod credential;
 mod decision;
 mod document;
 mod fingerprint;
 mod hidden;
+mod last_good;
 mod limits;
 mod load;
 mod login;
 mod matcher;
+mod memo;
+mod nearest;
+mod plain;
 mod policy;
 mod problem;
 mod reason;
+mod recover;
 mod scenario;
 mod session;
+mod sources;
 mod template;
 mod topic;
+mod users;
+mod who;
 
+pub use crate::account::Account;
+pub use crate::bearing::{Bearing, RuleView};
 pub use crate::binding::{HTTP_API, is_auto_id};
 pub use crate::credential::{CredentialId, Token, hash, is_token};
-pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
+pub use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 pub use crate::fingerprint::{Fingerprint, Fingerprints};
+pub use crate::last_good::{LastGood, Unkept};
 pub use crate::limits::Limits;
-pub use crate::load::{Failure, Loaded, Trust, load, parse, test, user_id};
+pub use crate::load::{
+    Failure, Loaded, Replacement, Trust, included, includes, load, load_with, load_with_sources, parse, test, user_id,
+    user_ids,
+};
 pub use crate::login::Verdict;
+pub use crate::memo::Memo;
+pub use crate::nearest::{Change, Difference, Miss};
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;
 pub use crate::scenario::Outcome;
-pub use crate::topic::is_topic_name;
+pub use crate::sources::{Glance, Hash, Sources};
+pub use crate::topic::{is_subscription, is_topic_name};
+pub use crate::who::{Able, Ids, Who};

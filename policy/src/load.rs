@@ -17,6 +17,8 @@ use crate::document::Document;
 use crate::policy::Policy;
 use crate::problem::{Escaped, OneLine, Place, Problem, Problems};
 use crate::scenario::Outcome;
+use crate::sources::Sources;
+use crate::users::Draft;
 
 /// A policy that may be put in force, and what somebody should look at all the same.
 #[derive(Debug)]
@@ -69,6 +71,26 @@ impl Trust {
         Self { users: vec![0, rustix::process::geteuid().as_raw()], reader: None }
     }
 
+    /// Root and the broker's user of this name, who has to be able to read the files: what the plugin itself trusts. `None`
+    /// where this machine has no such user.
+    #[must_use]
+    pub fn broker(name: &str) -> Option<Self> {
+        let reader = Reader::named(name)?;
+        Some(Self { users: vec![0, reader.user], reader: Some(reader) })
+    }
+
+    /// What keeps the file at this path from being trusted or, by who has to read it, from being read.
+    #[must_use]
+    pub fn objections(&self, path: &Path) -> Vec<String> {
+        let mut loader = Loader::new(self, &[]);
+        let looked = fs::canonicalize(path).and_then(|resolved| Ok((fs::metadata(&resolved)?, resolved)));
+        match looked {
+            Ok((metadata, resolved)) => loader.trusts(&Arc::from(path), &resolved, &metadata),
+            Err(error) => return vec![format!("it cannot be read: {error}")],
+        }
+        loader.problems.into_sorted().into_iter().map(|problem| problem.text).collect()
+    }
+
     /// And the user of this name, if there is one; for a tool that checks a policy for the broker's user.
     #[must_use]
     pub fn and_user(mut self, name: &str) -> Self {
@@ -104,6 +126,12 @@ impl Trust {
 #[must_use]
 pub fn user_id(name: &str) -> Option<u32> {
     Reader::named(name).map(|reader| reader.user)
+}
+
+/// The ids of the user of this name on this machine, and of its first group.
+#[must_use]
+pub fn user_ids(name: &str) -> Option<(u32, u32)> {
+    Reader::named(name).and_then(|reader| Some((reader.user, *reader.groups.first()?)))
 }
 
 /// A user of this machine, and what it may read.
@@ -150,7 +178,31 @@ impl Reader {
 /// # Errors
 /// [`Failure::Missing`] and [`Failure::Empty`] speak of this file alone; a missing included file makes the policy invalid.
 pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
-    read(path, trust).and_then(Compiled::keeping_its_promises)
+    load_with(path, trust, &[])
+}
+
+/// Loads the policy as [`load`] would once some of its files have been replaced, and nothing is yet: for a tool that checks
+/// an edit before it takes effect.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, trust: &Trust, replacing: &[Replacement]) -> Result<Loaded, Failure> {
+    read(path, trust, replacing).0.and_then(Compiled::keeping_its_promises)
+}
+
+/// As [`load`], and what it looked at, also where it failed: for whoever looks for changes.
+pub fn load_with_sources(path: &Path, trust: &Trust) -> (Result<Loaded, Failure>, Sources) {
+    let (result, sources) = read(path, trust, &[]);
+    (result.and_then(Compiled::keeping_its_promises), sources)
+}
+
+/// A file that is about to be renamed.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// The name that it will have, resolved but for its last part, which need not be there yet.
+    pub file: PathBuf,
+    /// The name that it has now.
+    pub by: PathBuf,
 }
 
 /// Runs the tests of the policy at this path: what came of each line, failed ones included, but not the policy.
@@ -158,16 +210,16 @@ pub fn load(path: &Path, trust: &Trust) -> Result<Loaded, Failure> {
 /// # Errors
 /// As [`load`], except that a failed test is none.
 pub fn test(path: &Path, trust: &Trust) -> Result<Vec<Outcome>, Failure> {
-    read(path, trust).map(|compiled| compiled.policy.run_tests())
+    read(path, trust, &[]).0.map(|compiled| compiled.policy.run_tests())
 }
 
 /// Reads and compiles the policy at this path, from files that held still.
-fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
+fn read(path: &Path, trust: &Trust, replacing: &[Replacement]) -> (Result<Compiled, Failure>, Sources) {
     const TRIES: u32 = 5;
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut loader = Loader::new(trust);
+        let mut loader = Loader::new(trust, replacing);
         let result = loader.load(path);
         // Files that somebody is still writing are read again: they say something, but perhaps not what is meant.
         match loader.changed() {
@@ -175,12 +227,12 @@ fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
             None if tries == 1 && matches!(result, Err(Failure::Empty(_))) => {
                 std::thread::sleep(Duration::from_millis(50))
             }
-            None => return result,
+            None => return (result, loader.sources),
             Some(_) if tries < TRIES => std::thread::sleep(Duration::from_millis(50)),
             Some(file) => {
                 let mut problems = Problems::default();
                 problems.error(Place::whole(&file), "the file changed while it was read");
-                return Err(Failure::Invalid(problems.into_sorted()));
+                return (Err(Failure::Invalid(problems.into_sorted())), loader.sources);
             }
         }
     }
@@ -193,25 +245,31 @@ fn read(path: &Path, trust: &Trust) -> Result<Compiled, Failure> {
 pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
     let file: Arc<Path> = Arc::from(Path::new(name));
     let mut problems = Problems::default();
-    let document = Document::read(text, &file, &mut problems);
+    let mut users = Draft::default();
+    let document = Document::read(text, &file, &mut users, &mut problems);
     if let Some(include) = document.include.first() {
         problems.error(include.place.clone(), "a policy that is not a file cannot include others");
     }
-    Compiled::new(&file, vec![(Arc::clone(&file), document)], problems).and_then(Compiled::keeping_its_promises)
+    Compiled::new(&file, vec![(Arc::clone(&file), document)], users, problems).and_then(Compiled::keeping_its_promises)
 }
 
 /// A policy without errors whose tests were not run yet, and its warnings.
-struct Compiled {
-    policy: Policy,
+pub(crate) struct Compiled {
+    pub(crate) policy: Policy,
     problems: Problems,
 }
 
 impl Compiled {
-    fn new(main: &Arc<Path>, documents: Vec<(Arc<Path>, Document)>, mut problems: Problems) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        main: &Arc<Path>,
+        documents: Vec<(Arc<Path>, Document)>,
+        users: Draft,
+        mut problems: Problems,
+    ) -> Result<Self, Failure> {
         if !problems.has_errors() && documents.first().is_some_and(|(_, document)| document.is_empty) {
             return Err(Failure::Empty(main.to_path_buf()));
         }
-        let policy = compile(main, documents, &mut problems);
+        let policy = compile(main, documents, users, &mut problems);
         if problems.has_errors() {
             Err(Failure::Invalid(problems.into_sorted()))
         } else {
@@ -232,17 +290,20 @@ impl Compiled {
 /// One load: the files read so far.
 struct Loader<'t> {
     trust: &'t Trust,
+    replacing: &'t [Replacement],
     problems: Problems,
     documents: Vec<(Arc<Path>, Document)>,
+    users: Draft,
     seen: HashSet<(u64, u64)>,
     folders: HashSet<PathBuf>,
     read: Vec<(Arc<Path>, Stamp)>,
+    sources: Sources,
     /// The bytes of all of them.
     size: u64,
 }
 
 /// The most bytes that the files of a policy may have together, so that 32 bits number whatever is in them.
-const LARGEST: u64 = 1 << 30;
+pub(crate) const LARGEST: u64 = 1 << 30;
 
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,14 +324,17 @@ impl Stamp {
 }
 
 impl<'t> Loader<'t> {
-    fn new(trust: &'t Trust) -> Self {
+    fn new(trust: &'t Trust, replacing: &'t [Replacement]) -> Self {
         Self {
             trust,
+            replacing,
             problems: Problems::default(),
             documents: Vec::new(),
+            users: Draft::default(),
             seen: HashSet::new(),
             folders: HashSet::new(),
             read: Vec::new(),
+            sources: Sources::default(),
             size: 0,
         }
     }
@@ -283,7 +347,8 @@ impl<'t> Loader<'t> {
             }
             self.problems.error(Place::whole(&main), format!("cannot be read: {error}"));
         }
-        Compiled::new(&main, std::mem::take(&mut self.documents), std::mem::take(&mut self.problems))
+        let Self { documents, users, problems, .. } = self;
+        Compiled::new(&main, std::mem::take(documents), std::mem::take(users), std::mem::take(problems))
     }
 
     /// The first file that is no longer what was read.
@@ -294,13 +359,15 @@ impl<'t> Loader<'t> {
 
     /// Reads one file and what it includes. An error is one of opening or reading it; everything else is a problem.
     fn file(&mut self, path: &Arc<Path>, includers: &[(u64, u64)]) -> io::Result<()> {
-        let resolved = fs::canonicalize(path)?;
+        self.sources.file(path);
+        let replacement = self.replacement(path);
+        let resolved = fs::canonicalize(replacement.unwrap_or(path))?;
         // Nonblocking, for a pipe would be waited for.
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
         let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&resolved)?;
         let metadata = file.metadata()?;
         let stamp = Stamp::of(&metadata);
-        self.read.push((Arc::clone(path), stamp));
+        self.read.push((replacement.map_or_else(|| Arc::clone(path), Arc::from), stamp));
         if includers.contains(&stamp.file) {
             self.problems.error(Place::whole(path), "the file includes itself, perhaps through another");
             return Ok(());
@@ -319,10 +386,10 @@ impl<'t> Loader<'t> {
         }
         self.trusts(path, &resolved, &metadata);
         let document = match self.text(path, &mut file)? {
-            Some(text) => Document::read(&text, path, &mut self.problems),
+            Some(text) => Document::read(&text, path, &mut self.users, &mut self.problems),
             None => Document::broken(),
         };
-        if metadata.mode() & 0o004 != 0 && document.users.iter().any(|(_, user)| !user.passwords.is_empty()) {
+        if metadata.mode() & 0o004 != 0 && document.has_passwords {
             self.problems
                 .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
         }
@@ -333,6 +400,20 @@ impl<'t> Loader<'t> {
             self.include(path, &pattern.value, &pattern.place, &includers);
         }
         Ok(())
+    }
+
+    /// What is about to take the place of the file at this path.
+    fn replacement(&self, path: &Path) -> Option<&'t Path> {
+        if self.replacing.is_empty() {
+            return None;
+        }
+        let resolved = fs::canonicalize(path).or_else(|_| {
+            let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+            fs::canonicalize(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+                .map(|folder| folder.join(name))
+        });
+        let resolved = resolved.ok()?;
+        self.replacing.iter().find(|replacement| replacement.file == resolved).map(|replacement| &*replacement.by)
     }
 
     fn include(&mut self, from: &Path, pattern: &str, place: &Place, includers: &[(u64, u64)]) {
@@ -347,7 +428,8 @@ impl<'t> Loader<'t> {
             return;
         }
         let path = from.parent().unwrap_or(Path::new("")).join(pattern);
-        let paths = match expand(&path) {
+        self.sources.pattern(&path);
+        let paths = match expand(&path, self.replacing) {
             Ok(paths) => paths,
             Err(problem) => {
                 self.problems.error(place.clone(), format!("`{shown}` cannot be included: {problem}"));
@@ -380,6 +462,7 @@ impl<'t> Loader<'t> {
             if !self.folders.insert(folder.to_path_buf()) {
                 break;
             }
+            self.sources.folder(folder);
             match fs::metadata(folder) {
                 Ok(metadata) => {
                     if let Some(reader) = reader.filter(|reader| !reader.may(1, &metadata)) {
@@ -411,6 +494,7 @@ impl<'t> Loader<'t> {
     fn text(&mut self, path: &Arc<Path>, file: &mut File) -> io::Result<Option<String>> {
         let mut bytes = Vec::new();
         file.take(LARGEST).read_to_end(&mut bytes)?;
+        self.sources.held(path, &bytes);
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
             Err(error) => {
@@ -424,9 +508,29 @@ impl<'t> Loader<'t> {
     }
 }
 
+/// The files that an `include` of the file `from` means, whether they are there or not.
+///
+/// # Errors
+/// Why it means none, for a person.
+pub fn included(from: &Path, include: &str) -> Result<Vec<PathBuf>, String> {
+    expand(&from.parent().unwrap_or(Path::new("")).join(include), &[])
+}
+
+/// Whether an `include` of the file `from` would mean this file, were it there.
+#[must_use]
+pub fn includes(from: &Path, include: &str, file: &Path) -> bool {
+    let path = from.parent().unwrap_or(Path::new("")).join(include);
+    let (Some(name), Some(wanted)) = (path.file_name(), file.file_name()) else { return false };
+    let folder = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::canonicalize(folder).ok()
+    };
+    folder(&path).is_some_and(|same| folder(file) == Some(same)) && means(name.as_bytes(), wanted.as_bytes())
+}
+
 /// The files that an `include` means: itself, or, where its last part holds a `*`, those that fit, in the order of their
-/// bytes. Dot files and editors' backups (`~`) fit nothing.
-fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
+/// bytes, also those that are about to be there.
+pub(crate) fn expand(path: &Path, replacing: &[Replacement]) -> Result<Vec<PathBuf>, String> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err("it is not a file".into());
     };
@@ -446,17 +550,34 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let found = entry.map_err(unreadable)?.file_name();
-        let found_bytes = found.as_bytes();
-        if !found_bytes.starts_with(b".") && !found_bytes.ends_with(b"~") && fits(name.as_bytes(), found_bytes) {
+        if means(name.as_bytes(), found.as_bytes()) {
             paths.push(folder.join(found));
+        }
+    }
+    for Replacement { file, .. } in replacing {
+        let (Some(parent), Some(new)) = (file.parent(), file.file_name()) else { continue };
+        let path = folder.join(new);
+        if fs::canonicalize(folder).is_ok_and(|folder| folder == parent)
+            && means(name.as_bytes(), new.as_bytes())
+            && !paths.contains(&path)
+        {
+            paths.push(path);
         }
     }
     paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(paths)
 }
 
+/// Whether a pattern means a file of this name. Dot files and editors' backups (`~`) fit no `*`.
+fn means(pattern: &[u8], name: &[u8]) -> bool {
+    if !pattern.contains(&b'*') {
+        return pattern == name;
+    }
+    !name.starts_with(b".") && !name.ends_with(b"~") && fits(pattern, name)
+}
+
 /// Whether a file name fits a pattern in which `*` stands for any characters.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let mut parts = pattern.split(|b| *b == b'*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };

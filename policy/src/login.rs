@@ -12,6 +12,7 @@ use crate::credential::{Credential, CredentialId};
 use crate::decision::{Action, Client, Decision, Refusal};
 use crate::fingerprint::Fingerprint;
 use crate::policy::Policy;
+use crate::users::Credentials;
 
 /// What came of a password. It admits nobody yet: [`Policy::admit`] does.
 #[must_use]
@@ -34,8 +35,13 @@ pub(crate) struct Identity(u64);
 
 impl Identity {
     pub(crate) fn new() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed))
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Never 0.
+    pub(crate) fn number(self) -> u64 {
+        self.0
     }
 }
 
@@ -64,7 +70,7 @@ impl Policy {
     pub fn recall(&self, user: &[u8], password: Option<&[u8]>) -> Option<Verdict> {
         let Some(password) = password else { return Some(self.wrong(Refusal::NoPasswordGiven)) };
         let login = self.fingerprint(user, password);
-        let fits = |credential: &Credential| {
+        let fits = |credential: &Credential<'_>| {
             (login.is_some() && self.remembered.get(credential.slot) == login)
                 || (credential.is_quick() && credential.verify(password))
         };
@@ -72,7 +78,7 @@ impl Policy {
         let found = credentials.iter().position(fits);
         match (found, refusal) {
             (Some(at), None) => Some(self.right(Right { at, login: None })),
-            (_, refusal) if credentials.iter().all(Credential::is_quick) => {
+            (_, refusal) if credentials.iter().all(|credential| credential.is_quick()) => {
                 Some(self.wrong(refusal.unwrap_or(Refusal::WrongPassword)))
             }
             _ => None,
@@ -85,7 +91,7 @@ impl Policy {
         let (credentials, refusal) = self.standing_in(user);
         // All of them, so that the time does not tell whether one fits, nor which.
         let fitting: SmallVec<[usize; 4]> = (0..)
-            .zip(credentials)
+            .zip(&credentials)
             .filter(|(_, credential)| !credential.is_quick() && credential.verify(password))
             .map(|(at, _)| at)
             .collect();
@@ -107,7 +113,7 @@ impl Policy {
             Ok(right) => right,
         };
         if let (Decision::Allow(_), Some(login), Some(user)) = (authorized, &right.login, client.user) {
-            let credentials = self.users.get(user).map_or(&[][..], |user| &user.credentials);
+            let credentials = self.users.get(user).map(|user| user.credentials()).unwrap_or_default();
             if let Some(credential) = credentials.get(right.at) {
                 self.remembered.set(credential.slot, login);
             }
@@ -125,7 +131,7 @@ impl Policy {
     #[must_use]
     pub fn credential(&self, user: &[u8], verdict: &Verdict) -> Option<CredentialId> {
         let right = verdict.result.as_ref().ok().filter(|_| self.found(verdict))?;
-        self.users.get(user)?.credentials.get(right.at).map(Credential::id)
+        self.users.get(user)?.credentials().get(right.at).map(|credential| credential.id())
     }
 
     /// What stands for the password of a login, in this process only.
@@ -143,13 +149,13 @@ impl Policy {
     }
 
     /// The password strings to check against: the user's own or, with the refusal that will come of it, some other user's.
-    fn standing_in(&self, user: &[u8]) -> (&[Credential], Option<Refusal>) {
+    fn standing_in(&self, user: &[u8]) -> (Credentials<'_>, Option<Refusal>) {
         let refusal = match self.users.get(user) {
-            Some(user) if !user.credentials.is_empty() => return (&user.credentials, None),
+            Some(user) if user.has_password() => return (user.credentials(), None),
             Some(_) => Refusal::NoPasswordSet,
             None => Refusal::NotListed,
         };
         let decoy = self.decoys.choose(user).and_then(|name| self.users.get(name));
-        (decoy.map_or(&[], |decoy| &decoy.credentials), Some(refusal))
+        (decoy.map(|decoy| decoy.credentials()).unwrap_or_default(), Some(refusal))
     }
 }

@@ -1,18 +1,29 @@
-//! The compiled form of a rule set's filters: one tree, in which a literal, `+`, `%u` and `%c` are kinds of edges and
-//! `#` is a mark on a node.
+//! The compiled form of a policy's filters: a forest with a tree for each rule set, in which a literal, `+` and variables
+//! such as `%u` are kinds of edges, and `#` is a mark on a node.
 //!
-//! A tree is built once and then only read. All walks are loops over an explicit stack (CVE-2019-11779 is what
-//! recursion does), no walk visits a node twice, and none visits a node below which nothing of the wanted kind stands.
+//! It is built once and then only read. Users that share roles share their trees. All walks are loops (CVE-2019-11779 is
+//! what recursion does), no walk visits a node twice, and none visits a node below which nothing of the wanted kind stands
+//! or that the topic does not reach: a decision is linear in the length of the topic and the nodes that fit it.
+//!
+//! ```text
+//! topic    what the rules say of a topic name: every publish and every delivery
+//! filter   what they say of a filter: every subscription
+//! cost     how many nodes a topic name can reach
+//! ```
+
+mod cost;
+mod filter;
+mod topic;
 
 use std::hash::BuildHasher;
-use std::ops::ControlFlow;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use smallvec::SmallVec;
 
+pub(crate) use self::filter::Meeting;
+pub(crate) use self::topic::{Topic, Wanted};
+use crate::bytes::{Word, same};
 use crate::decision::RuleId;
-use crate::template::{self, Names, Template, is_usable};
-use crate::topic::{Level, is_reserved};
+use crate::template::{AttributeId, Level, Template, Variable};
 
 /// What a rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +41,144 @@ pub(crate) enum Kind {
 impl Kind {
     const COUNT: usize = 5;
 
-    fn bit(self) -> u8 {
+    const fn bit(self) -> u8 {
         1 << self as u8
     }
 }
 
-/// The rules that end at one point of the tree: the first one of each kind.
+/// The trees of a policy's rule sets.
+#[derive(Debug)]
+pub(crate) struct Forest {
+    /// The first is nobody's, so that 0 says "none".
+    nodes: Vec<Node>,
+    /// What the literals' edges say, one after another.
+    text: Vec<u8>,
+    /// The first is nothing.
+    ends: Vec<Ends>,
+    /// The literal children of nodes that have many, by parent and text.
+    literals: HashTable<NodeId>,
+    hasher: DefaultHashBuilder,
+    /// The names of attributes that rules use, in the order of their ids.
+    attributes: Vec<Box<str>>,
+}
+
+/// Where the tree of a rule set begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Root(NodeId);
+
+/// The index of a node.
+type NodeId = u32;
+const NONE: NodeId = 0;
+
+/// One line of the processor's cache.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Node {
+    /// Of a literal: its first eight bytes, with the `/` that ends a level; compared after a shift that drops what follows.
+    word: u64,
+    shift: u8,
+    /// How many literal children there are, while they are few.
+    literals: u8,
+    children: Children,
+    edge: Edge,
+    kinds: Kinds,
+    parent: NodeId,
+    /// The next child of the same parent that is a literal too, or a variable too.
+    next: NodeId,
+    literal: NodeId,
+    plus: NodeId,
+    variable: NodeId,
+    /// Rules that end with this level.
+    exact: EndsId,
+    /// Rules that go on with `#` from here, which covers this level too.
+    rest: EndsId,
+}
+
+/// What kinds of children a node has. Most have but one, and then there is but one way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Children {
+    None,
+    FewLiterals,
+    Plus,
+    User,
+    Mixed,
+}
+
+/// Which kinds of rules there are at a node: in one number, so that one look tells whether there is any of those wanted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinds(u32);
+
+impl Kinds {
+    /// Those that end here or below.
+    const BELOW: u32 = 0;
+    /// Those of `exact`.
+    const EXACT: u32 = 8;
+    /// Those of `rest`.
+    const REST: u32 = 16;
+
+    #[inline]
+    fn has(self, kinds: u8, whose: u32) -> bool {
+        self.0 & u32::from(kinds) << whose != 0
+    }
+
+    fn add(&mut self, kind: Kind, whose: u32) {
+        self.0 |= u32::from(kind.bit()) << whose;
+    }
+}
+
+/// How a node is reached from its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    Root,
+    /// By this text, a piece of the forest's.
+    Literal {
+        start: u32,
+        length: u16,
+    },
+    Plus,
+    Variable(Variable),
+}
+
+/// The rules that end at one point of a tree: the first one of each kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends([Option<RuleId>; Kind::COUNT]);
+
+/// The index of the rules that end at one point. 0 is none.
+type EndsId = u32;
+const NOTHING: EndsId = 0;
+
+/// So many literal children are looked through one by one; where there are more, they are looked up.
+const FEW: u8 = 4;
+
+impl Node {
+    fn new(parent: NodeId, edge: Edge) -> Self {
+        Self {
+            word: 0,
+            shift: 0,
+            literals: 0,
+            children: Children::None,
+            edge,
+            kinds: Kinds::default(),
+            parent,
+            next: NONE,
+            literal: NONE,
+            plus: NONE,
+            variable: NONE,
+            exact: NOTHING,
+            rest: NOTHING,
+        }
+    }
+
+    /// Notes that it has a child of this kind, too.
+    fn has_child(&mut self, kind: Children) {
+        let is_only = self.children == Children::None || self.children == kind;
+        self.children = if is_only { kind } else { Children::Mixed };
+    }
+
+    fn is_empty_level(&self) -> bool {
+        matches!(self.edge, Edge::Literal { length: 0, .. })
+    }
+}
 
 impl Ends {
     fn of(&self, kind: Kind) -> Option<RuleId> {
@@ -51,117 +192,37 @@ impl Ends {
     }
 }
 
-/// How a node is reached from its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Edge {
-    Root,
-    /// By this text, a piece of the tree's.
-    Literal {
-        start: u32,
-        length: u32,
-    },
-    Plus,
-    User,
-    Client,
-}
-
-/// The index of a node. The root is no node's child, so 0 also says "none".
-type NodeId = u32;
-const ROOT: NodeId = 0;
-
-#[derive(Debug)]
-struct Node {
-    parent: NodeId,
-    edge: Edge,
-    plus: NodeId,
-    user: NodeId,
-    client: NodeId,
-    /// The literal children are a list; where it is long, a lookup by text goes through the table.
-    first_literal: NodeId,
-    next_literal: NodeId,
-    literals: u32,
-    /// The kinds of rules that end here or below.
-    kinds: u8,
-    /// Rules that end with this level.
-    exact: EndsId,
-    /// Rules that go on with `#` from here, which covers this level too.
-    rest: EndsId,
-}
-
-/// The index of the rules that end at one point. 0 is none.
-type EndsId = u32;
-const NOTHING: EndsId = 0;
-
-/// So many literal children are looked through one by one.
-const FEW: u32 = 4;
-
-impl Node {
-    fn new(parent: NodeId, edge: Edge) -> Self {
-        Self {
-            parent,
-            edge,
-            plus: 0,
-            user: 0,
-            client: 0,
-            first_literal: 0,
-            next_literal: 0,
-            literals: 0,
-            kinds: 0,
-            exact: NOTHING,
-            rest: NOTHING,
-        }
-    }
-
-    fn has(&self, kinds: u8) -> bool {
-        self.kinds & kinds != 0
-    }
-
-    fn is_empty_level(&self) -> bool {
-        matches!(self.edge, Edge::Literal { length: 0, .. })
-    }
-}
-
-/// The rules of one rule set.
-#[derive(Debug)]
-pub(crate) struct RuleTree {
-    nodes: Vec<Node>,
-    /// What the literals' edges say, one after another.
-    text: Vec<u8>,
-    /// The first is nothing.
-    ends: Vec<Ends>,
-    /// (parent, text of the level) to literal child.
-    literals: HashTable<NodeId>,
-    hasher: DefaultHashBuilder,
-}
-
-/// What the rules of a tree say of one topic.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) allow: Option<RuleId>,
-    pub(crate) deny: Option<RuleId>,
-}
-
-impl RuleTree {
+impl Forest {
     pub(crate) fn new() -> Self {
         Self {
-            nodes: vec![Node::new(ROOT, Edge::Root)],
+            nodes: vec![Node::new(NONE, Edge::Root)],
             text: Vec::new(),
             ends: vec![Ends::default()],
             literals: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            attributes: Vec::new(),
         }
     }
 
-    pub(crate) fn insert(&mut self, template: &Template<'_>, kind: Kind, rule: RuleId) {
-        let mut at = ROOT;
+    /// A tree without rules yet.
+    pub(crate) fn plant(&mut self) -> Root {
+        Root(self.push(NONE, Edge::Root))
+    }
+
+    pub(crate) fn insert(&mut self, Root(root): Root, template: &Template<'_>, kind: Kind, rule: RuleId) {
+        let mut at = root;
         let mut rest = false;
         for level in &template.levels {
             at = match level {
-                template::Level::Literal(text) => self.literal_or_new(at, text.as_bytes()),
-                template::Level::Plus => self.child_or_new(at, Edge::Plus),
-                template::Level::User => self.child_or_new(at, Edge::User),
-                template::Level::Client => self.child_or_new(at, Edge::Client),
-                template::Level::Rest => {
+                Level::Literal(text) => self.literal_or_new(at, text.as_bytes()),
+                Level::Plus => self.plus_or_new(at),
+                Level::User => self.variable_or_new(at, Variable::User),
+                Level::Client => self.variable_or_new(at, Variable::Client),
+                Level::Attribute(name) => {
+                    let attribute = self.attribute_or_new(name);
+                    self.variable_or_new(at, Variable::Attribute(attribute))
+                }
+                Level::Rest => {
                     rest = true;
                     break;
                 }
@@ -170,7 +231,8 @@ impl RuleTree {
         // A load reads at most 2^30 bytes, and each rule takes one.
         let new = EndsId::try_from(self.ends.len()).unwrap_or(NOTHING);
         if let Some(node) = self.nodes.get_mut(at as usize) {
-            let ends = if rest { &mut node.rest } else { &mut node.exact };
+            let (ends, whose) = if rest { (&mut node.rest, Kinds::REST) } else { (&mut node.exact, Kinds::EXACT) };
+            node.kinds.add(kind, whose);
             if *ends == NOTHING {
                 *ends = new;
                 self.ends.push(Ends::default());
@@ -179,145 +241,34 @@ impl RuleTree {
                 ends.add(kind, rule);
             }
         }
-        loop {
-            let Some(node) = self.node_mut(at) else { return };
-            node.kinds |= kind.bit();
-            if at == ROOT {
-                return;
-            }
+        while let Some(node) = self.nodes.get_mut(at as usize).filter(|_| at != NONE) {
+            node.kinds.add(kind, Kinds::BELOW);
             at = node.parent;
         }
     }
 
     /// Whether any rule of this kind is in the tree.
-    pub(crate) fn has(&self, kind: Kind) -> bool {
-        self.node(ROOT).is_some_and(|root| root.has(kind.bit()))
+    #[inline]
+    pub(crate) fn has(&self, Root(root): Root, kind: Kind) -> bool {
+        self.node(root).is_some_and(|root| root.kinds.has(kind.bit(), Kinds::BELOW))
     }
 
-    /// What the rules say of a topic name. A deny that is found ends the search: nothing overrides it.
-    pub(crate) fn find(&self, topic: &[u8], names: &Names<'_>, allow: Kind, deny: Kind) -> Found {
-        let wanted = allow.bit() | deny.bit();
-        let denies = self.has(deny);
-        let reserved = is_reserved(topic);
-        let mut found = Found::default();
-        // A node and where the level below it begins in the topic; and those to look at after it.
-        let (mut id, mut start) = (ROOT, 0);
-        let mut later: SmallVec<[(NodeId, usize); 16]> = SmallVec::new();
-        loop {
-            if let Some(node) = self.node(id).filter(|node| node.has(wanted)) {
-                let wild = !(reserved && id == ROOT);
-                if wild && node.rest != NOTHING {
-                    found.add(self.ends(node.rest), allow, deny);
-                }
-                let below = topic.get(start..);
-                if below.is_none() && node.exact != NOTHING {
-                    found.add(self.ends(node.exact), allow, deny);
-                }
-                if found.deny.is_some() || (found.allow.is_some() && !denies) {
-                    return found;
-                }
-                if let Some(below) = below {
-                    if wild && node.plus != 0 {
-                        later.push((node.plus, start + level(below).len() + 1));
-                    }
-                    if let Some(name) = names.user.filter(|name| node.user != 0 && begins_with(below, name)) {
-                        later.push((node.user, start + name.len() + 1));
-                    }
-                    if node.client != 0 && begins_with(below, names.client) && is_usable(names.client) {
-                        later.push((node.client, start + names.client.len() + 1));
-                    }
-                    if let Some((child, length)) = self.literal_at(node, id, below) {
-                        (id, start) = (child, start + length + 1);
-                        continue;
-                    }
-                }
-            }
-            match later.pop() {
-                Some(next) => (id, start) = next,
-                None => return found,
-            }
-        }
+    /// The attribute of this name, if a rule uses it.
+    pub(crate) fn attribute(&self, name: &str) -> Option<AttributeId> {
+        self.attributes.iter().position(|known| **known == *name).and_then(|at| u16::try_from(at).ok()).map(AttributeId)
     }
 
-    /// Visits every rule of this kind that has a topic in common with the filter, looking at so many nodes at most.
-    pub(crate) fn meet<'m, B>(
-        &'m self,
-        filter: &'m [Level<'m>],
-        names: Names<'m>,
-        kind: Kind,
-        most: usize,
-        mut visit: impl FnMut(Meeting<'m>) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        let wanted = kind.bit();
-        let reserved = filter.first().is_some_and(|level| level.is_reserved());
-        // Each entry is a node and its depth, which is the filter's level that comes next, until that is `#`; and whether
-        // the literals after it in its parent's list are meant too, which may be many.
-        let mut stack: Vec<(NodeId, usize, bool)> = vec![(ROOT, 0, false)];
-        for _ in 0..most {
-            let Some((id, depth, siblings)) = stack.pop() else { break };
-            let Some(node) = self.node(id) else { continue };
-            if siblings && node.next_literal != 0 {
-                stack.push((node.next_literal, depth, true));
-            }
-            let hidden = siblings && depth == 1 && self.label(node).is_some_and(is_reserved);
-            if hidden || !node.has(wanted) {
-                continue;
-            }
-            let level = match filter.get(depth) {
-                None if filter.last() == Some(&Level::Rest) => Some(Level::Rest),
-                level => level.copied(),
-            };
-            // Where all that the two have in common at this level is the empty topic, they have nothing there.
-            let is_empty = depth == 1 && (node.is_empty_level() || filter.first() == Some(&Level::Literal(b"")));
-            if !(reserved && id == ROOT || is_empty && level.is_none()) {
-                if let Some(rule) = self.ends(node.rest).of(kind) {
-                    visit(Meeting { rule, tree: self, node: id, rest: true, filter, names })?;
-                }
-            }
-            if id != ROOT && !is_empty && matches!(level, None | Some(Level::Rest)) {
-                if let Some(rule) = self.ends(node.exact).of(kind) {
-                    visit(Meeting { rule, tree: self, node: id, rest: false, filter, names })?;
-                }
-            }
-            let Some(level) = level else { continue };
-            let mut follow = |child: NodeId| {
-                if child != 0 {
-                    stack.push((child, depth + 1, false));
-                }
-            };
-            if let Level::Literal(text) = level {
-                if !(reserved && id == ROOT) {
-                    follow(node.plus);
-                }
-                if names.user_is(text) {
-                    follow(node.user);
-                }
-                if names.client_is(text) {
-                    follow(node.client);
-                }
-                follow(self.literal(id, text));
-                continue;
-            }
-            follow(node.plus);
-            if names.user_level().is_some() {
-                follow(node.user);
-            }
-            if names.client_level().is_some() {
-                follow(node.client);
-            }
-            if node.first_literal != 0 {
-                stack.push((node.first_literal, depth + 1, true));
-            }
-        }
-        ControlFlow::Continue(())
+    pub(crate) fn attribute_name(&self, attribute: AttributeId) -> Option<&str> {
+        self.attributes.get(usize::from(attribute.0)).map(|name| &**name)
     }
 
+    #[inline]
     fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id as usize)
     }
 
-    fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(id as usize)
+    fn child(&self, id: NodeId) -> Option<&Node> {
+        self.node(id).filter(|_| id != NONE)
     }
 
     fn ends(&self, id: EndsId) -> &Ends {
@@ -328,312 +279,134 @@ impl RuleTree {
     /// The text of a literal edge.
     fn label(&self, node: &Node) -> Option<&[u8]> {
         match node.edge {
-            Edge::Literal { start, length } => self.text.get(start as usize..)?.get(..length as usize),
+            Edge::Literal { start, length } => self.text.get(start as usize..)?.get(..usize::from(length)),
             _ => None,
         }
     }
 
-    /// The literal child that the topic goes on with, and the length of that level.
-    fn literal_at(&self, node: &Node, id: NodeId, below: &[u8]) -> Option<(NodeId, usize)> {
+    /// A node's literal child of this text, or none.
+    fn literal(&self, node: &Node, text: &[u8]) -> NodeId {
         if node.literals > FEW {
-            let level = level(below);
-            return Some((self.literal(id, level), level.len())).filter(|(child, _)| *child != 0);
+            return self.one_of_many(node, text);
         }
-        let mut child = node.first_literal;
-        while child != 0 {
-            let node = self.node(child)?;
-            if let Some(label) = self.label(node).filter(|label| begins_with(below, label)) {
-                return Some((child, label.len()));
-            }
-            child = node.next_literal;
-        }
-        None
+        let mut few = self.siblings(node.literal);
+        few.find(|(_, child)| self.label(child).is_some_and(|label| same(label, text))).map_or(NONE, |(id, _)| id)
+    }
+
+    /// The same where they are many.
+    fn one_of_many(&self, node: &Node, text: &[u8]) -> NodeId {
+        let Some(parent) = self.child(node.literal).map(|child| child.parent) else { return NONE };
+        let is_it = |child: &Node| child.parent == parent && self.label(child).is_some_and(|label| same(label, text));
+        let found = self.literals.find(self.hash(parent, text), |id| self.node(*id).is_some_and(is_it));
+        found.copied().unwrap_or(NONE)
     }
 
     fn hash(&self, parent: NodeId, text: &[u8]) -> u64 {
         self.hasher.hash_one((parent, text))
     }
 
-    /// The literal child of this text, or 0.
-    fn literal(&self, parent: NodeId, text: &[u8]) -> NodeId {
-        self.literals
-            .find(self.hash(parent, text), |id| {
-                self.node(*id).is_some_and(|node| node.parent == parent && self.label(node) == Some(text))
-            })
-            .copied()
-            .unwrap_or(0)
+    /// The children from here on that are linked: all literals, or all variables.
+    fn siblings(&self, mut id: NodeId) -> impl Iterator<Item = (NodeId, &Node)> {
+        std::iter::from_fn(move || {
+            let this = (id, self.child(id)?);
+            id = this.1.next;
+            Some(this)
+        })
     }
 
     fn literal_or_new(&mut self, parent: NodeId, text: &[u8]) -> NodeId {
-        let known = self.literal(parent, text);
-        if known != 0 {
+        let known = self.node(parent).map_or(NONE, |node| self.literal(node, text));
+        if known != NONE {
             return known;
         }
-        // As in `push`, all of this fits.
+        // As in `insert`, all of this fits; a filter has at most 65,535 bytes.
         let start = u32::try_from(self.text.len()).unwrap_or(0);
-        let length = u32::try_from(text.len()).unwrap_or(0);
+        let length = u16::try_from(text.len()).unwrap_or(0);
         self.text.extend_from_slice(text);
         let new = self.push(parent, Edge::Literal { start, length });
-        let next = self.node_mut(parent).map(|node| {
-            node.literals += 1;
-            std::mem::replace(&mut node.first_literal, new)
-        });
-        if let Some(node) = self.node_mut(new) {
-            node.next_literal = next.unwrap_or(0);
+        let mut before = (NONE, 0);
+        if let Some(node) = self.nodes.get_mut(parent as usize) {
+            node.literals = (node.literals + 1).min(FEW + 1);
+            before = (node.literal, node.literals);
+            node.literal = new;
+            node.has_child(if node.literals > FEW { Children::Mixed } else { Children::FewLiterals });
         }
-        let hash = self.hash(parent, text);
-        let mut literals = std::mem::take(&mut self.literals);
-        literals.insert_unique(hash, new, |id| match self.node(*id) {
-            Some(node) => self.hash(node.parent, self.label(node).unwrap_or_default()),
-            None => 0,
-        });
-        self.literals = literals;
+        if let Some(node) = self.nodes.get_mut(new as usize) {
+            node.next = before.0;
+            let ended = Word::first(text).0 | u64::from(b'/').checked_shl(8 * u32::from(length.min(8))).unwrap_or(0);
+            node.shift = 64 - 8 * u8::try_from((text.len() + 1).min(8)).unwrap_or(8);
+            node.word = ended << node.shift;
+        }
+        match before {
+            (_, 0..=FEW) => {}
+            // These are many now, and many are looked up.
+            (first, _) if self.literals.find(self.hash_of(first), |id| *id == first).is_none() => {
+                let all: Vec<_> = self.siblings(new).map(|(id, _)| id).collect();
+                all.into_iter().for_each(|id| self.index(id));
+            }
+            _ => self.index(new),
+        }
         new
     }
 
-    fn child_or_new(&mut self, parent: NodeId, edge: Edge) -> NodeId {
-        let slot = |node: &mut Node| match edge {
-            Edge::User => node.user,
-            Edge::Client => node.client,
-            _ => node.plus,
-        };
-        let known = self.node_mut(parent).map_or(0, slot);
-        if known != 0 {
+    fn index(&mut self, id: NodeId) {
+        let hash = self.hash_of(id);
+        let mut literals = std::mem::take(&mut self.literals);
+        literals.insert_unique(hash, id, |id| self.hash_of(*id));
+        self.literals = literals;
+    }
+
+    fn hash_of(&self, id: NodeId) -> u64 {
+        self.node(id).map_or(0, |node| self.hash(node.parent, self.label(node).unwrap_or_default()))
+    }
+
+    fn plus_or_new(&mut self, parent: NodeId) -> NodeId {
+        let known = self.node(parent).map_or(NONE, |node| node.plus);
+        if known != NONE {
+            return known;
+        }
+        let new = self.push(parent, Edge::Plus);
+        if let Some(node) = self.nodes.get_mut(parent as usize) {
+            node.plus = new;
+            node.has_child(Children::Plus);
+        }
+        new
+    }
+
+    fn variable_or_new(&mut self, parent: NodeId, variable: Variable) -> NodeId {
+        let first = self.node(parent).map_or(NONE, |node| node.variable);
+        let edge = Edge::Variable(variable);
+        if let Some((known, _)) = self.siblings(first).find(|(_, node)| node.edge == edge) {
             return known;
         }
         let new = self.push(parent, edge);
-        if let Some(node) = self.node_mut(parent) {
-            match edge {
-                Edge::User => node.user = new,
-                Edge::Client => node.client = new,
-                _ => node.plus = new,
-            }
+        if let Some(node) = self.nodes.get_mut(parent as usize) {
+            node.variable = new;
+            // Another variable of that kind there cannot be.
+            node.has_child(if variable == Variable::User { Children::User } else { Children::Mixed });
+        }
+        if let Some(node) = self.nodes.get_mut(new as usize) {
+            node.next = first;
         }
         new
+    }
+
+    pub(crate) fn attribute_or_new(&mut self, name: &str) -> AttributeId {
+        self.attribute(name).unwrap_or_else(|| {
+            // The first one too many stands for all of them: the check of the policy refuses it.
+            let number =
+                u16::try_from(self.attributes.len()).map_or(AttributeId::MOST, |number| number.min(AttributeId::MOST));
+            if self.attributes.len() <= usize::from(number) {
+                self.attributes.push(name.into());
+            }
+            AttributeId(number)
+        })
     }
 
     fn push(&mut self, parent: NodeId, edge: Edge) -> NodeId {
         // A load reads at most 2^30 bytes, and each level takes one.
-        let id = NodeId::try_from(self.nodes.len()).unwrap_or(ROOT);
+        let id = NodeId::try_from(self.nodes.len()).unwrap_or(NONE);
         self.nodes.push(Node::new(parent, edge));
         id
-    }
-}
-
-/// A rule and a filter that have topics in common.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Meeting<'m> {
-    pub(crate) rule: RuleId,
-    tree: &'m RuleTree,
-    node: NodeId,
-    rest: bool,
-    filter: &'m [Level<'m>],
-    names: Names<'m>,
-}
-
-impl<'m> Meeting<'m> {
-    /// The filter of the topics in common. There always is one: level by level the narrower of the two.
-    pub(crate) fn common(&self) -> Vec<Level<'m>> {
-        let mut path = Vec::new();
-        let mut at = self.node;
-        while let Some(node) = self.tree.node(at).filter(|_| at != ROOT) {
-            path.push((node.edge, self.tree.label(node)));
-            at = node.parent;
-        }
-        let depth = path.len();
-        let mut levels: Vec<Level<'m>> = path
-            .into_iter()
-            .rev()
-            .enumerate()
-            .map(|(at, (edge, label))| match edge {
-                Edge::Literal { .. } => Level::Literal(label.unwrap_or_default()),
-                Edge::User => Level::Literal(self.names.user.unwrap_or_default()),
-                Edge::Client => Level::Literal(self.names.client),
-                Edge::Plus | Edge::Root => match self.filter.get(at) {
-                    Some(Level::Literal(text)) => Level::Literal(text),
-                    _ => Level::Plus,
-                },
-            })
-            .collect();
-        if self.rest {
-            match self.filter.get(depth..) {
-                Some(tail) if !tail.is_empty() => levels.extend_from_slice(tail),
-                _ if self.filter.last() == Some(&Level::Rest) => levels.push(Level::Rest),
-                _ => {}
-            }
-        }
-        levels
-    }
-}
-
-impl Found {
-    fn add(&mut self, ends: &Ends, allow: Kind, deny: Kind) {
-        self.allow = self.allow.or(ends.of(allow));
-        self.deny = self.deny.or(ends.of(deny));
-    }
-
-    pub(crate) fn or(self, other: Self) -> Self {
-        Self { allow: self.allow.or(other.allow), deny: self.deny.or(other.deny) }
-    }
-}
-
-/// The first level of a topic.
-fn level(topic: &[u8]) -> &[u8] {
-    let end = topic.iter().position(|b| *b == b'/').unwrap_or(topic.len());
-    topic.get(..end).unwrap_or_default()
-}
-
-/// Whether this is the first level of a topic.
-fn begins_with(topic: &[u8], level: &[u8]) -> bool {
-    topic.strip_prefix(level).is_some_and(|after| matches!(after.first(), None | Some(b'/')))
-}
-
-/// Whether every topic of the filter is matched by some rule of this kind in some of the trees; if so, by which.
-///
-/// There are more texts for a level than any policy names, so a `+` of the filter is matched by the rules exactly when a
-/// text that no rule names is: only the rules' `+` and `#` can match that. The same holds for each level that `#` stands
-/// for, of which there may be none or any number: the rules must match all of these, with as many `+` or with `#`.
-/// So one walk along the filter decides exactly, unions included, without branching.
-pub(crate) fn cover<'t>(
-    trees: impl Iterator<Item = &'t RuleTree>,
-    filter: &[Level<'_>],
-    names: &Names<'_>,
-    kind: Kind,
-) -> Option<RuleId> {
-    type Active<'t> = Vec<(&'t RuleTree, NodeId)>;
-    let reserved = filter.first().is_some_and(|level| level.is_reserved());
-    let mut active: Active<'t> = trees.filter(|tree| tree.has(kind)).map(|tree| (tree, ROOT)).collect();
-    let rest = |active: &Active<'t>| active.iter().find_map(|(tree, id)| tree.ends(tree.node(*id)?.rest).of(kind));
-    let exact = |active: &Active<'t>| active.iter().find_map(|(tree, id)| tree.ends(tree.node(*id)?.exact).of(kind));
-    let plus = |active: &Active<'t>| -> Active<'t> {
-        active
-            .iter()
-            .filter_map(|(tree, id)| Some((*tree, tree.node(*id)?.plus)).filter(|(_, child)| *child != 0))
-            .collect()
-    };
-    for (depth, level) in filter.iter().enumerate() {
-        let wild = !(reserved && depth == 0);
-        if wild {
-            if let Some(rule) = rest(&active) {
-                return Some(rule);
-            }
-        }
-        active = match level {
-            Level::Plus => plus(&active),
-            Level::Literal(text) => {
-                let mut next = if wild { plus(&active) } else { Vec::new() };
-                for (tree, id) in &active {
-                    let Some(node) = tree.node(*id) else { continue };
-                    let user = Some(node.user).filter(|child| *child != 0 && names.user_is(text));
-                    let client = Some(node.client).filter(|child| *child != 0 && names.client_is(text));
-                    let literal = Some(tree.literal(*id, text)).filter(|child| *child != 0);
-                    next.extend([user, client, literal].into_iter().flatten().map(|child| (*tree, child)));
-                }
-                next
-            }
-            Level::Rest => {
-                let mut last = None;
-                // The empty topic does not exist, so `#` and `/#` begin one level down.
-                if matches!(filter, [Level::Rest] | [Level::Literal(b""), Level::Rest]) {
-                    active = plus(&active);
-                }
-                while !active.is_empty() {
-                    if let Some(rule) = rest(&active) {
-                        return Some(last.unwrap_or(rule));
-                    }
-                    let here = exact(&active)?;
-                    last.get_or_insert(here);
-                    active = plus(&active);
-                }
-                return None;
-            }
-        };
-        if active.is_empty() {
-            return None;
-        }
-    }
-    rest(&active).or_else(|| exact(&active))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::topic;
-
-    fn tree(filters: &[&str]) -> RuleTree {
-        let mut tree = RuleTree::new();
-        for (number, filter) in filters.iter().enumerate() {
-            tree.insert(
-                &Template::parse(filter).unwrap(),
-                Kind::AllowSubscribe,
-                RuleId(u32::try_from(number).unwrap()),
-            );
-        }
-        tree
-    }
-
-    fn names() -> Names<'static> {
-        Names::new(Some(b"u1"), b"c1")
-    }
-
-    fn covers(filters: &[&str], filter: &str) -> bool {
-        let filter = topic::Filter::parse(filter.as_bytes()).unwrap();
-        cover([&tree(filters)].into_iter(), filter.levels(), &names(), Kind::AllowSubscribe).is_some()
-    }
-
-    /// The common filters of a rule and a filter, as text.
-    fn common(rule: &str, filter: &str) -> Vec<String> {
-        let tree = tree(&[rule]);
-        let filter = topic::Filter::parse(filter.as_bytes()).unwrap();
-        let mut found = Vec::new();
-        let _ = tree.meet::<()>(filter.levels(), names(), Kind::AllowSubscribe, usize::MAX, |meeting| {
-            let texts: Vec<_> = meeting
-                .common()
-                .iter()
-                .map(|level| match level {
-                    Level::Literal(text) => String::from_utf8_lossy(text).into_owned(),
-                    Level::Plus => "+".to_owned(),
-                    Level::Rest => "#".to_owned(),
-                })
-                .collect();
-            found.push(texts.join("/"));
-            ControlFlow::Continue(())
-        });
-        found
-    }
-
-    #[test]
-    fn unions_cover() {
-        assert!(covers(&["a", "a/+/#"], "a/#"));
-        assert!(covers(&["a", "a/+", "a/+/+/#"], "a/#"));
-        assert!(!covers(&["a", "a/+/+/#"], "a/#"));
-        assert!(!covers(&["a/+/#"], "a/#"));
-        assert!(covers(&["+/#"], "#"));
-        assert!(covers(&["+", "+/+/#"], "#"));
-        assert!(!covers(&["+"], "#"));
-        assert!(!covers(&["a", "b"], "+"));
-        assert!(covers(&["a/#"], "a"));
-        assert!(covers(&["+/%u", "%u/+"], "x/u1"));
-        assert!(!covers(&["%u"], "+"));
-        assert!(!covers(&["#", "+/#"], "$SYS/#"));
-        assert!(covers(&["$SYS/#"], "$SYS/+/a"));
-    }
-
-    #[test]
-    fn two_filters_that_meet_have_one_in_common() {
-        assert_eq!(common("a/+", "+/b"), ["a/b"]);
-        assert_eq!(common("a/#", "a/+/#"), ["a/+/#"]);
-        assert_eq!(common("a/+/#", "a/#"), ["a/+/#"]);
-        assert_eq!(common("a/#", "a"), ["a"]);
-        assert_eq!(common("a", "a/#"), ["a"]);
-        assert_eq!(common("#", "+/b"), ["+/b"]);
-        assert_eq!(common("a/%u/#", "+/+"), ["a/u1"]);
-        assert_eq!(common("a/b/#", "#"), ["a/b/#"]);
-        assert_eq!(common("+/+", "#"), ["+/+"]);
-        assert!(common("$SYS/a", "#").is_empty());
-        assert!(common("$SYS/a", "+/a").is_empty());
-        assert!(common("#", "$SYS/a").is_empty());
-        assert!(common("a/b", "a/c").is_empty());
-        assert_eq!(common("$SYS/#", "$SYS/+"), ["$SYS/+"]);
     }
 }

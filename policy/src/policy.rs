@@ -9,24 +9,28 @@ use std::sync::LazyLock;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::binding::{self, AUTO, HTTP_API, Pattern};
-use crate::credential::Credential;
+use crate::binding::{self, HTTP_API, Pattern};
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId};
 use crate::fingerprint::{Fingerprints, Remembered};
 use crate::limits::Limits;
 use crate::login::Identity;
-use crate::matcher::{self, Kind, RuleTree};
+use crate::matcher::{Forest, Kind, Meeting, Root, Topic, Wanted};
 use crate::problem::Place;
 use crate::scenario::Scenario;
-use crate::template::{Names, is_usable};
+use crate::template::{Attributes, Names};
 use crate::topic::{Level, Subscription};
+use crate::users::Users;
 
 /// A policy in force, or about to be.
 #[derive(Debug)]
 pub struct Policy {
     pub(crate) rules: Vec<Rule>,
     pub(crate) sets: Vec<RuleSet>,
-    pub(crate) users: HashMap<Box<[u8]>, User>,
+    /// The rules of all of them, compiled.
+    pub(crate) forest: Forest,
+    pub(crate) users: Users,
+    /// Of the users that have any, by name.
+    pub(crate) attributes: HashMap<Box<[u8]>, Box<Attributes>>,
     pub(crate) anonymous: Option<SetId>,
     pub(crate) matches: Vec<Match>,
     pub(crate) scenarios: Vec<Scenario>,
@@ -60,7 +64,7 @@ pub(crate) struct Rule {
 #[derive(Debug)]
 pub(crate) struct RuleSet {
     pub(crate) holder: Holder,
-    pub(crate) tree: RuleTree,
+    pub(crate) tree: Root,
     /// `None` where it names no `client_id`.
     pub(crate) client_ids: Option<Vec<Pattern>>,
     /// Whether these are, among others, the ids that a user has where nothing names any.
@@ -81,22 +85,11 @@ pub(crate) enum Holder {
     Anonymous,
 }
 
-#[derive(Debug)]
-pub(crate) struct User {
-    pub(crate) sets: SetIds,
-    /// The first is the current one; the others are being replaced.
-    pub(crate) credentials: Box<[Credential]>,
-    pub(crate) disabled: bool,
-    /// Whether the ids that begin with its name are its own and nothing takes them away: what most clients use, and so
-    /// decided before anything else.
-    pub(crate) own_ids: bool,
-}
-
 /// Who a client is to the policy.
 struct Standing<'p> {
     sets: Cow<'p, [SetId]>,
-    /// `None` for anonymous clients, and for those that a `[[match]]` admits.
-    listed: Option<&'p User>,
+    /// Not anonymous, nor one that a `[[match]]` admits.
+    is_listed: bool,
 }
 
 /// A `[[match]]` block.
@@ -116,35 +109,14 @@ pub(crate) struct Decoys(Vec<(u64, Box<[u8]>)>);
 
 impl Policy {
     /// Decides whether the client may do this.
+    #[inline]
     pub fn authorize(&self, client: &Client<'_>, action: Action<'_>) -> Decision {
-        if action == Action::Unsubscribe {
-            return Decision::Allow(Grant::Unsubscribe);
-        }
-        let Standing { sets, listed } = match self.standing(client) {
-            Ok(standing) => standing,
-            Err(refusal) => return Decision::Deny(refusal),
-        };
-        if let Action::Api(path) = action {
-            let granted = path.starts_with(b"/api/") && self.each(&sets).any(|set| set.api);
-            return if granted { Decision::Allow(Grant::Api) } else { Decision::Deny(Refusal::Api) };
-        }
-        let own_ids = listed.is_some_and(|user| user.own_ids);
-        let names = match client.user {
-            Some(name) if own_ids && binding::begins_with(client.id, name) => {
-                Names { user: Some(name), client: client.id }
-            }
-            _ => {
-                if let Err(refusal) = self.bound(client, &sets, listed.is_some()) {
-                    return Decision::Deny(refusal);
-                }
-                Names::new(client.user, client.id)
-            }
-        };
+        const PUBLISH: Wanted = Wanted { allow: Kind::AllowPublish, deny: Kind::DenyPublish };
+        const RECEIVE: Wanted = Wanted { allow: Kind::AllowReceive, deny: Kind::DenySubscribe };
         let verdict = match action {
-            Action::Connect | Action::Unsubscribe | Action::Api(_) => Ok(Grant::Admitted),
-            Action::Publish(topic) => self.topic(&sets, topic, &names, Kind::AllowPublish, Kind::DenyPublish),
-            Action::Receive(topic) => self.topic(&sets, topic, &names, Kind::AllowReceive, Kind::DenySubscribe),
-            Action::Subscribe(text) => self.subscription(&sets, text, names),
+            Action::Publish(topic) => self.topic(client, topic, PUBLISH),
+            Action::Receive(topic) => self.topic(client, topic, RECEIVE),
+            _ => self.rarely(client, action),
         };
         match verdict {
             Ok(grant) => Decision::Allow(grant),
@@ -152,12 +124,25 @@ impl Policy {
         }
     }
 
+    /// Decides what is not asked for every message.
+    #[inline(never)]
+    fn rarely(&self, client: &Client<'_>, action: Action<'_>) -> Result<Grant, Refusal> {
+        match action {
+            Action::Subscribe(text) => self.subscription(client, text),
+            Action::Connect => self.bound(client).map(|_| Grant::Admitted),
+            Action::Unsubscribe => Ok(Grant::Unsubscribe),
+            Action::Api(path) => self.api(client, path),
+            Action::Publish(_) | Action::Receive(_) => Err(Refusal::MalformedTopic),
+        }
+    }
+
     /// Takes over what the policy before this one remembers of logins, for each user whose password string is the same.
     pub fn inherit(&mut self, old: &Self) {
-        for (name, user) in self.users.iter().filter(|(_, user)| !user.disabled) {
-            let Some(before) = old.users.get(name) else { continue };
-            for new in &user.credentials {
-                let same = before.credentials.iter().find(|old| new.is_same(old));
+        for user in self.users.iter().filter(|user| !user.is_disabled()) {
+            let Some(before) = old.users.get(user.name()) else { continue };
+            let before = before.credentials();
+            for new in user.credentials() {
+                let same = before.iter().find(|old| new.is_same(old));
                 if let Some(login) = same.and_then(|same| old.remembered.get(same.slot)) {
                     self.remembered.set(new.slot, &login);
                 }
@@ -169,6 +154,11 @@ impl Policy {
     /// Takes `[anonymous]` away, for a broker that must not have anonymous clients; whether there was one.
     pub fn drop_anonymous(&mut self) -> bool {
         self.anonymous.take().is_some()
+    }
+
+    /// Disables users; how many were not already.
+    pub(crate) fn disable(&mut self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+        self.users.disable(is_meant)
     }
 
     /// How the checking of passwords is rationed.
@@ -183,7 +173,9 @@ impl Policy {
         Self {
             rules: Vec::new(),
             sets: Vec::new(),
-            users: HashMap::new(),
+            forest: Forest::new(),
+            users: Users::default(),
+            attributes: HashMap::new(),
             anonymous: None,
             matches: Vec::new(),
             scenarios: Vec::new(),
@@ -210,17 +202,17 @@ impl Policy {
     /// Whether the user has a `password`, without which nobody logs in under this name with one.
     #[must_use]
     pub fn has_password(&self, user: &[u8]) -> bool {
-        self.users.get(user).is_some_and(|user| !user.credentials.is_empty())
+        self.users.get(user).is_some_and(|user| user.has_password())
     }
 
     fn standing(&self, client: &Client<'_>) -> Result<Standing<'_>, Refusal> {
         let Some(name) = client.user else {
             let set = self.anonymous.as_ref().ok_or(Refusal::Anonymous)?;
-            return Ok(Standing { sets: std::slice::from_ref(set).into(), listed: None });
+            return Ok(Standing { sets: std::slice::from_ref(set).into(), is_listed: false });
         };
         match self.users.get(name) {
-            Some(User { disabled: true, .. }) => Err(Refusal::Disabled),
-            Some(user) => Ok(Standing { sets: user.sets.as_slice().into(), listed: Some(user) }),
+            Some(user) if user.is_disabled() => Err(Refusal::Disabled),
+            Some(user) => Ok(Standing { sets: user.sets().into(), is_listed: true }),
             None => {
                 let mut sets = Vec::new();
                 let mut admitted = false;
@@ -228,27 +220,60 @@ impl Policy {
                     admitted = true;
                     sets.extend(block.roles.iter().copied());
                 }
-                if admitted { Ok(Standing { sets: sets.into(), listed: None }) } else { Err(Refusal::NotListed) }
+                if admitted { Ok(Standing { sets: sets.into(), is_listed: false }) } else { Err(Refusal::NotListed) }
             }
         }
     }
 
-    /// Whether a listed user may have the ids that begin with its name, whatever else it may have.
-    pub(crate) fn has_own_ids(&self, name: &[u8], sets: &[SetId]) -> bool {
+    /// Which rules are a client's, and what its names are, where that is plain: a user under a client id of its own name.
+    #[inline]
+    fn plainly_bound<'a>(&'a self, client: &Client<'a>) -> Option<(&'a [SetId], Names<'a>)> {
+        let name = client.user?;
+        let user = self.users.get(name).filter(|user| user.has_own_ids() && !user.is_disabled())?;
+        let names = || Names::usable(client.user, client.id, self.attributes_of(client));
+        binding::begins_with(client.id, name).then(|| (user.sets(), names()))
+    }
+
+    /// The same for any client, if the client id is one of its own.
+    #[inline(never)]
+    fn bound<'a>(&'a self, client: &Client<'a>) -> Result<(Cow<'a, [SetId]>, Names<'a>), Refusal> {
+        if let Some((sets, names)) = self.plainly_bound(client) {
+            return Ok((sets.into(), names));
+        }
+        let Standing { sets, is_listed } = self.standing(client)?;
+        self.is_bound(client, &sets, is_listed)?;
+        Ok((sets, Names::new(client.user, client.id, self.attributes_of(client))))
+    }
+
+    #[inline]
+    pub(crate) fn attributes_of(&self, client: &Client<'_>) -> &Attributes {
+        if self.attributes.is_empty() {
+            return &[];
+        }
+        client.user.and_then(|user| self.attributes.get(user)).map_or(&[], |attributes| attributes)
+    }
+
+    /// What the variables of a user's patterns stand for, whatever its client id.
+    pub(crate) fn names_of<'a>(&'a self, user: &'a [u8]) -> Names<'a> {
+        let client = Client { user: Some(user), id: b"" };
+        Names::new(client.user, client.id, self.attributes_of(&client))
+    }
+
+    /// Whether these rule sets leave a listed user the ids that begin with its name, whatever else it may have.
+    pub(crate) fn leave_own_ids(&self, sets: &[SetId]) -> bool {
         let is_named = self.each(sets).any(|set| set.client_ids.is_some());
-        // An id of these is the HTTP listener's, and the broker's own ids have a rule of their own.
-        let is_special = [HTTP_API, "http", AUTO].iter().any(|special| special.as_bytes() == name);
         let is_limited = self.each(sets).any(|set| !set.denied_client_ids.is_empty() || !set.auto_id);
-        is_usable(name) && !is_special && !is_limited && (!is_named || self.each(sets).any(|set| set.holds_own_ids))
+        !is_limited && (!is_named || self.each(sets).any(|set| set.holds_own_ids))
     }
 
     /// Whether the client id is one of the client's.
-    fn bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
+    pub(crate) fn is_bound(&self, client: &Client<'_>, sets: &[SetId], listed: bool) -> Result<(), Refusal> {
         let Client { user, id } = *client;
         if id == HTTP_API.as_bytes() {
             return Err(Refusal::ReservedClientId);
         }
-        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, user))) {
+        let names = Names::new(user, id, self.attributes_of(client));
+        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, &names))) {
             return Err(Refusal::DeniedClientId);
         }
         let auto = binding::is_auto_id(id);
@@ -256,7 +281,7 @@ impl Policy {
         let patterns = || self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten();
         let named = self.each(sets).any(|set| set.client_ids.is_some());
         let own = !named && user.is_some_and(|user| binding::is_own(id, user));
-        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, user)) {
+        if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, &names)) {
             // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
             return if listed { Ok(()) } else { self.not_foreign(client) };
         }
@@ -279,42 +304,74 @@ impl Policy {
             .rev()
             .filter(|end| client.id.get(*end).is_none_or(|b| *b == b'-'))
             .filter_map(|end| client.id.get(..end))
-            .find(|name| self.users.contains_key(*name));
+            .find(|name| self.users.contains(name));
         match owner {
             Some(owner) if client.user != Some(owner) => Err(Refusal::ForeignClientId),
             _ => Ok(()),
         }
     }
 
-    fn topic(
-        &self,
-        sets: &[SetId],
-        topic: &[u8],
-        names: &Names<'_>,
-        allow: Kind,
-        deny: Kind,
-    ) -> Result<Grant, Refusal> {
-        if topic.is_empty() {
-            return Err(Refusal::MalformedTopic);
-        }
-        let mut found = matcher::Found::default();
-        for set in self.each(sets) {
-            found = found.or(set.tree.find(topic, names, allow, deny));
-        }
-        match (found.deny, found.allow) {
-            (Some(rule), _) => Err(Refusal::Rule(rule)),
-            (None, Some(rule)) => Ok(Grant::Rule(rule)),
-            (None, None) => Err(Refusal::NoRule),
+    fn api(&self, client: &Client<'_>, path: &[u8]) -> Result<Grant, Refusal> {
+        let sets = self.standing(client)?.sets;
+        let granted = path.starts_with(b"/api/") && self.each(&sets).any(|set| set.api);
+        if granted { Ok(Grant::Api) } else { Err(Refusal::Api) }
+    }
+
+    #[inline]
+    fn topic(&self, client: &Client<'_>, topic: &[u8], wanted: Wanted) -> Result<Grant, Refusal> {
+        match self.plainly_bound(client) {
+            Some((sets, names)) => self.rules(sets, topic, &names, wanted),
+            None => self.topic_of_any(client, topic, wanted),
         }
     }
 
-    fn subscription(&self, sets: &[SetId], text: &[u8], names: Names<'_>) -> Result<Grant, Refusal> {
+    #[inline(never)]
+    fn topic_of_any(&self, client: &Client<'_>, topic: &[u8], wanted: Wanted) -> Result<Grant, Refusal> {
+        let (sets, names) = self.bound(client)?;
+        self.rules(&sets, topic, &names, wanted)
+    }
+
+    #[inline]
+    fn rules(&self, sets: &[SetId], topic: &[u8], names: &Names<'_>, wanted: Wanted) -> Result<Grant, Refusal> {
+        if topic.is_empty() {
+            return Err(Refusal::MalformedTopic);
+        }
+        let topic = Topic::new(topic);
+        if self.each(sets).any(|set| self.forest.has(set.tree, wanted.deny)) {
+            return self.rules_with_denies(sets, &topic, names, wanted);
+        }
+        let allow = self.each(sets).find_map(|set| self.forest.first(set.tree, &topic, names, wanted.allow));
+        allow.map(Grant::Rule).ok_or(Refusal::NoRule)
+    }
+
+    #[inline(never)]
+    fn rules_with_denies(
+        &self,
+        sets: &[SetId],
+        topic: &Topic<'_>,
+        names: &Names<'_>,
+        wanted: Wanted,
+    ) -> Result<Grant, Refusal> {
+        let mut allow = None;
+        for set in self.each(sets) {
+            let found = self.forest.find(set.tree, topic, names, wanted);
+            if let Some(rule) = found.deny {
+                return Err(Refusal::Rule(rule));
+            }
+            allow = allow.or(found.allow);
+        }
+        allow.map(Grant::Rule).ok_or(Refusal::NoRule)
+    }
+
+    fn subscription(&self, client: &Client<'_>, text: &[u8]) -> Result<Grant, Refusal> {
         /// How much of a tree is searched only to word a refusal: a client may send thousands of filters in one packet.
         const FOR_WORDS: usize = 2048;
+        let (sets, names) = self.bound(client)?;
+        let sets = &*sets;
         let Subscription { group, filter } = Subscription::parse(text)?;
         let filter = filter.levels();
         let granting = || self.each(sets).filter(|set| group.is_none_or(|group| set.admits_group(group)));
-        if let Some(rule) = matcher::cover(granting().map(|set| &set.tree), filter, &names, Kind::AllowSubscribe) {
+        if let Some(rule) = self.forest.cover(granting().map(|set| set.tree), filter, &names, Kind::AllowSubscribe) {
             match self.first_meeting(self.each(sets), filter, names, Kind::DenySubscribe, usize::MAX) {
                 None => return Ok(Grant::Rule(rule)),
                 // A part is denied; a role with `overlap` may still grant the rest.
@@ -338,15 +395,15 @@ impl Policy {
         if group.is_some() {
             return None;
         }
-        let denies = || self.each(sets).map(|set| &set.tree).filter(|tree| tree.has(Kind::DenySubscribe));
+        let denies = || self.each(sets).map(|set| set.tree).filter(|tree| self.forest.has(*tree, Kind::DenySubscribe));
         let denied = denies().next().is_some();
         /// Rules that are denied altogether, before giving up: each costs a search, and a client may send thousands of
         /// filters in one packet.
         const DENIED: usize = 1024;
         let mut left = DENIED;
         self.each(sets).filter(|set| set.overlap).find_map(|set| {
-            let found = set.tree.meet(filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
-                if denied && matcher::cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
+            let found = self.forest.meet(set.tree, filter, names, Kind::AllowSubscribe, usize::MAX, |meeting| {
+                if denied && self.forest.cover(denies(), &meeting.common(), &names, Kind::DenySubscribe).is_some() {
                     left = left.saturating_sub(1);
                     return if left == 0 { ControlFlow::Break(None) } else { ControlFlow::Continue(()) };
                 }
@@ -365,7 +422,8 @@ impl Policy {
         most: usize,
     ) -> Option<RuleId> {
         sets.find_map(|set| {
-            set.tree.meet(filter, names, kind, most, |meeting| ControlFlow::Break(meeting.rule)).break_value()
+            let first = |meeting: Meeting<'_>| ControlFlow::Break(meeting.rule);
+            self.forest.meet(set.tree, filter, names, kind, most, first).break_value()
         })
     }
 
@@ -393,14 +451,14 @@ pub struct Size {
 }
 
 impl RuleSet {
-    fn admits_group(&self, group: &[u8]) -> bool {
+    pub(crate) fn admits_group(&self, group: &[u8]) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.iter().any(|known| known.as_bytes() == group))
     }
 }
 
 impl Match {
     pub(crate) fn fits(&self, user: &[u8]) -> bool {
-        self.names.iter().any(|pattern| pattern.fits(user, None))
+        self.names.iter().any(|pattern| pattern.fits(user, &Names::NONE))
     }
 
     /// Whether some name may fit both.
@@ -413,10 +471,24 @@ impl Decoys {
     pub(crate) fn new<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
         /// More would not make the mixture of password strings any truer.
         const MOST: usize = 1024;
-        let mut ring: Vec<_> = names.map(|name| (Self::hash(name), name)).collect();
-        if ring.len() > MOST {
+        let keep_least = |ring: &mut Vec<(u64, &'n [u8])>| {
             ring.select_nth_unstable(MOST);
             ring.truncate(MOST);
+        };
+        let mut ring = Vec::new();
+        let mut is_part = false;
+        for name in names {
+            ring.push((Self::hash(name), name));
+            if ring.len() > 8 * MOST {
+                keep_least(&mut ring);
+                is_part = true;
+            }
+        }
+        if ring.len() > MOST {
+            keep_least(&mut ring);
+            is_part = true;
+        }
+        if is_part {
             // The least hashes are the first part of the ring; stretched, they are all of it.
             let last = ring.iter().map(|(hash, _)| *hash).max().unwrap_or(1).max(1);
             for (hash, _) in &mut ring {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::decision::{Client, Decision, Grant, Refusal, RuleId};
-use crate::policy::{Holder, Policy};
-use crate::problem::{Escaped, OneLine};
-use crate::template::is_usable;
+use crate::policy::Policy;
+use crate::problem::Escaped;
+use crate::template::{Names, is_usable};
 
 /// Why a decision is what it is, for a person; made by [`Policy::reason`].
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +22,11 @@ impl Policy {
         Reason { policy: self, client, decision }
     }
 
-    fn write_rule(&self, f: &mut fmt::Formatter<'_>, id: RuleId) -> fmt::Result {
-        let Some(rule) = self.rules.get(id.0 as usize) else { return f.write_str("a rule") };
-        let text = Escaped(rule.text.as_bytes());
-        match self.sets.get(rule.set as usize).map(|set| &set.holder) {
-            Some(Holder::Role(name)) => write!(f, "role `{}`", Escaped(name.as_bytes()))?,
-            Some(Holder::User(name)) => write!(f, "user `{}`", Escaped(name.as_bytes()))?,
-            Some(Holder::Anonymous) | None => f.write_str("[anonymous]")?,
+    pub(crate) fn write_rule(&self, f: &mut fmt::Formatter<'_>, id: RuleId) -> fmt::Result {
+        match self.rule(id) {
+            Some(rule) => write!(f, "{rule}"),
+            None => f.write_str("a rule"),
         }
-        write!(f, " {} `{text}` ({}:{})", rule.key, OneLine(&rule.place.file.to_string_lossy()), rule.place.line)
     }
 }
 
@@ -88,7 +84,7 @@ impl Reason<'_> {
     /// The client ids that would be accepted (S34).
     fn accepted_ids(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets = self.policy.sets_of(self.client);
-        let user = self.client.user.map(String::from_utf8_lossy).unwrap_or_default();
+        let names = Names::new(self.client.user, self.client.id, self.policy.attributes_of(self.client));
         let named: Vec<_> = self.policy.each(&sets).filter_map(|set| set.client_ids.as_ref()).collect();
         if named.is_empty() {
             return match self.client.user.filter(|user| is_usable(user)) {
@@ -99,7 +95,7 @@ impl Reason<'_> {
         let texts: Vec<_> = named
             .into_iter()
             .flatten()
-            .filter_map(|pattern| pattern.text_for(&user))
+            .filter_map(|pattern| pattern.text_for(&names))
             .map(|(text, open)| format!("`{}{}`", Escaped(text.as_bytes()), if open { "*" } else { "" }))
             .collect();
         f.write_str(if texts.is_empty() { "none".into() } else { texts.join(", ") }.as_str())

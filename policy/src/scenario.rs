@@ -6,6 +6,7 @@ use crate::binding::Pattern;
 use crate::decision::{Action, Client, Decision};
 use crate::policy::{Policy, RuleSet};
 use crate::problem::{Escaped, Place};
+use crate::template::Names;
 
 /// A `[[test]]` block.
 #[derive(Debug)]
@@ -110,13 +111,10 @@ impl Policy {
     #[must_use]
     pub fn usual_client_id(&self, user: Option<&[u8]>) -> Vec<u8> {
         let sets = self.sets_of(&Client { user, id: b"" });
-        let name = user.map(String::from_utf8_lossy);
+        let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
         let patterns = |set: &RuleSet| set.client_ids.clone().unwrap_or_default();
-        let texts: Vec<_> = self
-            .each(&sets)
-            .flat_map(patterns)
-            .filter_map(|pattern: Pattern| pattern.text_for(name.as_deref().unwrap_or_default()))
-            .collect();
+        let texts: Vec<_> =
+            self.each(&sets).flat_map(patterns).filter_map(|pattern: Pattern| pattern.text_for(&names)).collect();
         let literal = texts.iter().find(|(_, open)| !open).map(|(text, _)| text.clone());
         let open = || texts.first().map(|(text, _)| format!("{text}1"));
         match (literal.or_else(open), user) {
@@ -124,6 +122,34 @@ impl Policy {
             (None, Some(user)) => user.to_vec(),
             (None, None) => b"anonymous".to_vec(),
         }
+    }
+
+    /// Client ids that are likely the client's own: the usual one, and one of each form that they can have, which is none
+    /// of these texts where the form leaves a choice.
+    pub(crate) fn candidate_ids(&self, user: Option<&[u8]>, avoid: &[&[u8]]) -> impl Iterator<Item = Vec<u8>> {
+        const AUTO: &str = "auto-00000000-0000-4000-8000-000000000000";
+        let sets = self.held_sets(&Client { user, id: b"" });
+        let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
+        let name = user.map(String::from_utf8_lossy).unwrap_or_default();
+        let named = || self.each(&sets).filter_map(|set| set.client_ids.as_ref()).flatten();
+        let is_named = named().next().is_some();
+        let mut forms: Vec<(String, bool)> = named().filter_map(|pattern| pattern.text_for(&names)).collect();
+        if named().any(|pattern| *pattern == Pattern::Any) || (!is_named && user.is_none()) {
+            forms.push(("client".to_owned(), true));
+        } else if !is_named {
+            forms.extend([(name.to_string(), false), (format!("{name}-"), true)]);
+        }
+        forms.push((AUTO.to_owned(), false));
+        let ids = forms.into_iter().map(move |(mut text, open)| {
+            if open {
+                text.push('1');
+                while avoid.contains(&text.as_bytes()) {
+                    text.push('1');
+                }
+            }
+            text.into_bytes()
+        });
+        std::iter::once(self.usual_client_id(user)).chain(ids)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use crate::credential::{Credential, CredentialId};
+use crate::credential::CredentialId;
 use crate::decision::Client;
-use crate::matcher::{self, Kind};
-use crate::policy::{Policy, Rule, SetId};
-use crate::template::{self, Names, Template};
+use crate::matcher::Kind;
+use crate::plain::Wanted;
+use crate::policy::{Policy, SetId};
+use crate::template::Names;
 use crate::topic::Level;
 
 /// How many rules of a client are looked at; whoever has more is taken to have lost something.
@@ -16,8 +17,8 @@ impl Policy {
     /// Whether this is still one of the user's password strings.
     #[must_use]
     pub fn has_credential(&self, user: &[u8], credential: CredentialId) -> bool {
-        let credentials = self.users.get(user).map_or(&[][..], |user| &user.credentials);
-        credentials.iter().map(Credential::id).any(|id| id == credential)
+        let credentials = self.users.get(user).map(|user| user.credentials()).unwrap_or_default();
+        credentials.iter().any(|known| known.id() == credential)
     }
 
     /// Whether the client may subscribe to less than under the old policy, or it cannot be told: for a session whose
@@ -25,9 +26,8 @@ impl Policy {
     #[must_use]
     pub fn reads_less(&self, old: &Self, client: &Client<'_>) -> bool {
         let (before, now) = (old.sets_of(client), self.sets_of(client));
-        let names = Names::new(client.user, client.id);
-        let denied: HashSet<_> = old.texts(&before, &["deny.subscribe"]).collect();
-        if self.texts(&now, &["deny.subscribe"]).any(|text| !denied.contains(text)) {
+        let denied: HashSet<_> = old.filters(client, &before, "deny.subscribe").collect();
+        if self.filters(client, &now, "deny.subscribe").any(|filter| !denied.contains(&filter)) {
             return true;
         }
         // What was granted beyond the rules themselves. Whether a group is among those of another is not looked into.
@@ -38,40 +38,33 @@ impl Policy {
         if limited && groups(old, &before) != groups(self, &now) || overlap(old, &before) && !overlap(self, &now) {
             return true;
         }
-        let held: HashSet<_> = self.texts(&now, &["subscribe"]).collect();
-        let mut lost = old.texts(&before, &["subscribe"]).filter(|text| !held.contains(text));
-        let covered = |text: &str| {
-            let Ok(template) = Template::parse(text) else { return false };
-            // A rule that means nothing for this client granted nothing.
-            let Some(filter) = filled(&template, &names) else { return true };
-            matcher::cover(self.each(&now).map(|set| &set.tree), &filter, &names, Kind::AllowSubscribe).is_some()
+        let held: HashSet<_> = self.filters(client, &now, "subscribe").collect();
+        let mut lost = old.filters(client, &before, "subscribe").filter(|filter| !held.contains(filter));
+        let names = Names::new(client.user, client.id, self.attributes_of(client));
+        let covered = |filter: &[Level<'_>]| {
+            self.forest.cover(self.each(&now).map(|set| set.tree), filter, &names, Kind::AllowSubscribe).is_some()
         };
-        lost.by_ref().take(MOST).any(|text| !covered(text)) || lost.next().is_some()
+        lost.by_ref().take(MOST).any(|filter| !covered(&filter)) || lost.next().is_some()
     }
 
-    /// What the rules of these sets say under these keys.
-    fn texts<'p>(&'p self, sets: &'p [SetId], keys: &'p [&'p str]) -> impl Iterator<Item = &'p str> {
-        sets.iter().flat_map(|set| self.rules_of(*set)).filter(|rule| keys.contains(&rule.key)).map(|rule| &*rule.text)
+    /// The topic filters that the rules of these sets under this key are for the client; those that mean nothing for it are
+    /// left out.
+    fn filters<'a>(
+        &'a self,
+        client: &Client<'a>,
+        sets: &'a [SetId],
+        key: &'a str,
+    ) -> impl Iterator<Item = Vec<Level<'a>>> {
+        let values = self.values(client);
+        let level = |wanted| match wanted {
+            Wanted::Text(text) => Some(Level::Literal(text)),
+            Wanted::Any => Some(Level::Plus),
+            Wanted::Rest => Some(Level::Rest),
+            Wanted::Nothing => None,
+        };
+        let rules = sets.iter().flat_map(|set| self.rules_of(*set)).filter(move |(_, rule)| rule.key == key);
+        rules.filter_map(move |(_, rule)| values.levels(&rule.text).map(level).collect())
     }
-
-    /// The rules of a set, which stand one after another.
-    fn rules_of(&self, set: SetId) -> &[Rule] {
-        let start = self.rules.partition_point(|rule| rule.set < set);
-        let rest = self.rules.get(start..).unwrap_or_default();
-        rest.get(..rest.partition_point(|rule| rule.set == set)).unwrap_or_default()
-    }
-}
-
-/// The topic filter that a rule is for this client; `None` where it is none.
-fn filled<'a>(template: &Template<'a>, names: &Names<'a>) -> Option<Vec<Level<'a>>> {
-    let level = |level: &template::Level<'a>| match level {
-        template::Level::Literal(text) => Some(Level::Literal(text.as_bytes())),
-        template::Level::Plus => Some(Level::Plus),
-        template::Level::Rest => Some(Level::Rest),
-        template::Level::User => names.user_level().map(Level::Literal),
-        template::Level::Client => names.client_level().map(Level::Literal),
-    };
-    template.levels.iter().map(level).collect()
 }
 
 #[cfg(test)]

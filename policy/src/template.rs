@@ -1,5 +1,7 @@
-//! The filters of rules: topic filters in which `%u` and `%c` stand for the client's own names.
+//! The filters of rules: topic filters in which `%u` and `%c` stand for the client's own names, and `%{name}` for an
+//! attribute of the user.
 
+use crate::problem::Escaped;
 use crate::topic;
 
 /// One level of a rule's filter.
@@ -12,6 +14,25 @@ pub(crate) enum Level<'a> {
     User,
     /// `%c`: the client id.
     Client,
+    /// `%{name}`: the user's attribute of this name.
+    Attribute(&'a str),
+}
+
+/// What a level of a rule stands for, which is the client's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variable {
+    User,
+    Client,
+    Attribute(AttributeId),
+}
+
+/// The number of an attribute, of those that the rules of a policy use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AttributeId(pub(crate) u16);
+
+impl AttributeId {
+    /// So many attributes are enough for anybody, and each costs.
+    pub(crate) const MOST: u16 = 256;
 }
 
 /// The filter of a rule, split into its levels.
@@ -57,9 +78,24 @@ impl<'a> Template<'a> {
     pub(crate) fn names_client(&self) -> bool {
         self.levels.contains(&Level::Client)
     }
+
+    /// The names of the attributes that it uses.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = &'a str> {
+        self.levels.iter().filter_map(|level| match level {
+            Level::Attribute(name) => Some(*name),
+            _ => None,
+        })
+    }
 }
 
-fn level(text: &str) -> Result<Level<'_>, String> {
+/// Reads one level of a rule's filter.
+///
+/// # Errors
+/// As [`Template::parse`].
+pub(crate) fn level(text: &str) -> Result<Level<'_>, String> {
+    if text.starts_with("%{") && text.find('}').is_none_or(|end| end + 1 == text.len()) {
+        return attribute(text).map(Level::Attribute);
+    }
     match text {
         "+" => Ok(Level::Plus),
         "#" => Ok(Level::Rest),
@@ -68,16 +104,36 @@ fn level(text: &str) -> Result<Level<'_>, String> {
         _ if text.contains(['+', '#']) => Err(format!(
             "a wildcard must be a whole level, not part of `{text}` (write `+` between slashes, or `#` at the end)"
         )),
-        _ if text.contains("%u") || text.contains("%c") => {
-            Err(format!("`%u` and `%c` must be whole levels, not part of `{text}` (write them between slashes)"))
-        }
+        _ if ["%u", "%c", "%{"].iter().any(|template| text.contains(template)) => Err(format!(
+            "`%u`, `%c` and `%{{name}}` must be whole levels, not part of `{text}` (write them between slashes)"
+        )),
         _ => match unknown_template(text) {
-            Some(unknown) => {
-                Err(format!("`{unknown}` is no template (write `%u` for the user name, `%c` for the client id)"))
-            }
+            Some(unknown) => Err(format!(
+                "`{unknown}` is no template (write `%u` for the user name, `%c` for the client id, `%{{name}}` for an \
+                     attribute)"
+            )),
             None => Ok(Level::Literal(text)),
         },
     }
+}
+
+/// The name of the attribute that `%{name}` stands for.
+///
+/// # Errors
+/// What is wrong with it, as the tail of a problem's text.
+pub(crate) fn attribute(text: &str) -> Result<&str, String> {
+    let name = text.strip_prefix("%{").and_then(|text| text.strip_suffix('}'));
+    name.filter(|name| is_attribute(name)).ok_or_else(|| {
+        format!(
+            "`{}` names no attribute (write `%{{name}}`, of letters, digits, `-` and `_`)",
+            Escaped(text.as_bytes())
+        )
+    })
+}
+
+/// Whether an attribute may have this name.
+pub(crate) fn is_attribute(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 /// A `%` that reads like a template and is none; `100%` and `5%2` are ordinary text.
@@ -85,12 +141,9 @@ fn unknown_template(text: &str) -> Option<&str> {
     let start = text
         .char_indices()
         .zip(text.chars().skip(1))
-        .find_map(|((at, c), next)| (c == '%' && (next.is_ascii_alphabetic() || next == '{')).then_some(at))?;
+        .find_map(|((at, c), next)| (c == '%' && next.is_ascii_alphabetic()).then_some(at))?;
     let rest = text.get(start..)?;
-    let end = match rest.find('}') {
-        Some(close) if rest.starts_with("%{") => close + 1,
-        _ => 1 + rest.chars().skip(1).take_while(char::is_ascii_alphanumeric).count(),
-    };
+    let end = 1 + rest.chars().skip(1).take_while(char::is_ascii_alphanumeric).count();
     rest.get(..end)
 }
 
@@ -103,38 +156,42 @@ pub(crate) fn is_usable(name: &[u8]) -> bool {
         && !name.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..=0x9f]))
 }
 
-/// The names that a client brings along, which `%u` and `%c` stand for.
+/// The values of a user's attributes, those that rules use.
+pub(crate) type Attributes = [(AttributeId, Box<[u8]>)];
+
+/// The names that a client brings along, which variables stand for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
-    /// The user name, if `%u` can stand for it.
-    pub(crate) user: Option<&'a [u8]>,
-    /// The client id, whatever it holds.
-    pub(crate) client: &'a [u8],
+    user: Option<&'a [u8]>,
+    client: &'a [u8],
+    attributes: &'a Attributes,
 }
 
 impl<'a> Names<'a> {
-    pub(crate) fn new(user: Option<&'a [u8]>, client: &'a [u8]) -> Self {
-        Self { user: user.filter(|name| is_usable(name)), client }
+    /// Nobody's.
+    pub(crate) const NONE: Self = Self { user: None, client: b"", attributes: &[] };
+
+    /// The attributes are the policy's own, and so were found usable when it was read.
+    pub(crate) fn new(user: Option<&'a [u8]>, client: &'a [u8], attributes: &'a Attributes) -> Self {
+        Self::usable(user.filter(|name| is_usable(name)), client, attributes)
     }
 
-    /// Whether `%u` fits this level.
-    pub(crate) fn user_is(&self, level: &[u8]) -> bool {
-        self.user == Some(level)
+    /// For a user name that is known to be usable.
+    #[inline]
+    pub(crate) fn usable(user: Option<&'a [u8]>, client: &'a [u8], attributes: &'a Attributes) -> Self {
+        Self { user, client, attributes }
     }
 
-    /// Whether `%c` fits this level.
-    pub(crate) fn client_is(&self, level: &[u8]) -> bool {
-        self.client == level && is_usable(level)
-    }
-
-    /// The level that `%u` stands for.
-    pub(crate) fn user_level(&self) -> Option<&'a [u8]> {
-        self.user
-    }
-
-    /// The level that `%c` stands for.
-    pub(crate) fn client_level(&self) -> Option<&'a [u8]> {
-        Some(self.client).filter(|name| is_usable(name))
+    /// The level that a variable stands for, if it stands for any.
+    #[inline]
+    pub(crate) fn value(&self, variable: Variable) -> Option<&'a [u8]> {
+        match variable {
+            Variable::User => self.user,
+            Variable::Client => Some(self.client).filter(|name| is_usable(name)),
+            Variable::Attribute(wanted) => {
+                self.attributes.iter().find(|(attribute, _)| *attribute == wanted).map(|(_, value)| &**value)
+            }
+        }
     }
 }
 
@@ -150,6 +207,7 @@ mod tests {
             [Level::Literal("dt"), Level::Plus, Level::User, Level::Client, Level::Literal(""), Level::Rest]
         );
         assert!(template.names_client());
+        assert_eq!(Template::parse("%{site}").unwrap().levels, [Level::Attribute("site")]);
         assert!(Template::parse("a/100%/5%2").is_ok());
     }
 
@@ -161,7 +219,11 @@ mod tests {
             ("a/b+", "part of `b+`"),
             ("a/x-%u", "part of `x-%u`"),
             ("a/%U", "`%U` is no template"),
-            ("a/%{site}/b", "`%{site}` is no template"),
+            ("a/%{si te}/b", "`%{si te}` names no attribute"),
+            ("a/%{}", "`%{}` names no attribute"),
+            ("a/x-%{site}", "part of `x-%{site}`"),
+            ("a/%{site", "`%{site` names no attribute"),
+            ("a/%{site}x", "part of `%{site}x`"),
             ("a/%name", "`%name` is no template"),
             ("$share/g/a", "`$share/<group>/` is not part of a rule"),
             ("a\u{7}", "control character"),

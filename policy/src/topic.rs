@@ -1,5 +1,7 @@
 //! Topic names, topic filters and their levels (MQTT 5, section 4.7), over bytes.
 
+use smallvec::SmallVec;
+
 use crate::decision::Refusal;
 
 /// The levels of a topic name or a topic filter. An empty text has one empty level.
@@ -13,7 +15,7 @@ pub(crate) fn is_reserved(first_level: &[u8]) -> bool {
 }
 
 /// One level of a topic filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Level<'a> {
     /// This text and no other.
     Literal(&'a [u8]),
@@ -29,10 +31,13 @@ impl Level<'_> {
     }
 }
 
+/// As many as filters usually have take no memory from the heap.
+pub(crate) type Levels<'a> = SmallVec<[Level<'a>; 16]>;
+
 /// A topic filter, split into its levels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter<'a> {
-    levels: Vec<Level<'a>>,
+    levels: Levels<'a>,
 }
 
 impl<'a> Filter<'a> {
@@ -48,7 +53,7 @@ impl<'a> Filter<'a> {
                 _ if level.iter().any(|b| matches!(b, b'+' | b'#')) => None,
                 _ => Some(Level::Literal(level)),
             })
-            .collect::<Option<Vec<_>>>()?;
+            .collect::<Option<Levels<'_>>>()?;
         let (_, before) = levels.split_last()?;
         (!before.contains(&Level::Rest)).then_some(Self { levels })
     }
@@ -100,6 +105,11 @@ impl<'a> Subscription<'a> {
 /// Whether this is a topic name that can be published to: not empty, no wildcard, no NUL, at most 65,535 bytes.
 pub fn is_topic_name(text: &[u8]) -> bool {
     !text.is_empty() && text.len() <= LONGEST && !text.iter().any(|b| matches!(b, b'+' | b'#' | 0))
+}
+
+/// Whether this is something to subscribe to: a topic filter, or a well-formed `$share/<group>/<filter>`.
+pub fn is_subscription(text: &[u8]) -> bool {
+    text.len() <= LONGEST && Subscription::parse(text).is_ok()
 }
 
 /// The longest topic, in bytes (MQTT 5, section 1.5.4).

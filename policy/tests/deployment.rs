@@ -27,7 +27,7 @@ fn reasons_name_the_rule_and_its_line() {
     let reason = |action| policy.reason(&client, policy.authorize(&client, action)).to_string();
     assert_eq!(
         reason(Action::Publish(b"dt/demo/1/dev00001/x")),
-        "granted by role `device` publish `dt/demo/+/%u/#` (policy.toml:15)"
+        "granted by role `device` publish `dt/demo/+/%u/#` (policy.toml:16)"
     );
     assert_eq!(reason(Action::Publish(b"dt/demo/1/dev00002/x")), "no rule grants it");
     let client = Client { user: Some(b"dev00001"), id: b"dev00002" };

@@ -269,20 +269,20 @@ can = { connect = false, publish = "a" }
         "bad filters",
         r##"version = 1
 [roles.r]
-publish = ["", "a/#/b", "a+", "b#", "a/x-%u", "%U", "%{site}/a", "%name", "$share/g/a", "a\nb", "#/"]
+publish = ["", "a/#/b", "a+", "b#", "a/x-%u", "%U", "%{a b}/a", "%name", "$share/g/a", "a\nb", "#/"]
 "##,
         &[
             "p.toml:3:12: ``: a topic filter must not be empty (write `#` for every topic)",
             "p.toml:3:16: `a/#/b`: `#` must be the last level (write `+` for one level)",
             "p.toml:3:25: `a+`: a wildcard must be a whole level, not part of `a+` (write `+` between slashes, or `#` at the end)",
             "p.toml:3:31: `b#`: a wildcard must be a whole level, not part of `b#` (write `+` between slashes, or `#` at the end)",
-            "p.toml:3:37: `a/x-%u`: `%u` and `%c` must be whole levels, not part of `x-%u` (write them between slashes)",
-            "p.toml:3:47: `%U`: `%U` is no template (write `%u` for the user name, `%c` for the client id)",
-            "p.toml:3:53: `%{site}/a`: `%{site}` is no template (write `%u` for the user name, `%c` for the client id)",
-            "p.toml:3:66: `%name`: `%name` is no template (write `%u` for the user name, `%c` for the client id)",
-            r#"p.toml:3:75: `$share/g/a`: `$share/<group>/` is not part of a rule: every rule also covers shared subscriptions (write the filter without it; `share = ["group"]` limits the groups)"#,
-            r#"p.toml:3:89: `a\u{a}b`: `\u{a}` is a control character, which a topic must not hold"#,
-            "p.toml:3:97: `#/`: `#` must be the last level (write `+` for one level)",
+            "p.toml:3:37: `a/x-%u`: `%u`, `%c` and `%{name}` must be whole levels, not part of `x-%u` (write them between slashes)",
+            "p.toml:3:47: `%U`: `%U` is no template (write `%u` for the user name, `%c` for the client id, `%{name}` for an attribute)",
+            "p.toml:3:53: `%{a b}/a`: `%{a b}` names no attribute (write `%{name}`, of letters, digits, `-` and `_`)",
+            "p.toml:3:65: `%name`: `%name` is no template (write `%u` for the user name, `%c` for the client id, `%{name}` for an attribute)",
+            r#"p.toml:3:74: `$share/g/a`: `$share/<group>/` is not part of a rule: every rule also covers shared subscriptions (write the filter without it; `share = ["group"]` limits the groups)"#,
+            r#"p.toml:3:88: `a\u{a}b`: `\u{a}` is a control character, which a topic must not hold"#,
+            "p.toml:3:96: `#/`: `#` must be the last level (write `+` for one level)",
         ],
     ),
     (
@@ -766,7 +766,7 @@ can = { publish = ["#"], connect = 1 }
             "p.toml:7:10: `deny.receive` is not a key (write `deny.subscribe`, which also denies deliveries)",
             "p.toml:9:10: role `x` is not defined (write `[roles.x]`)",
             "p.toml:10:12: this is not a password string; passwords are never written in the clear (write the output of `mqtt-acl hash` or `mqtt-acl token`)",
-            "p.toml:11:1: `extra` is not a key of user `u` (known are `roles`, `password`, `disabled`, `client_id`, `publish`, `subscribe`, `receive`, `deny`, `overlap`, `share`, `api`, `auto_id`)",
+            "p.toml:11:1: `extra` is not a key of user `u` (known are `roles`, `password`, `disabled`, `attributes`, `client_id`, `publish`, `subscribe`, `receive`, `deny`, `overlap`, `share`, `api`, `auto_id`)",
             "p.toml:12:8: the name of a user must not be empty (anonymous clients are `[anonymous]`)",
             "p.toml:14:12: `%u`: an anonymous client has no user name for `%u`",
             r#"p.toml:15:1: `[[match]]` needs a `username` (write `username = "dev*"`)"#,

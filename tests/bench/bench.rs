@@ -2,13 +2,24 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark ends by panicking")]
 
+mod access;
+mod callgrind;
+mod chart;
+mod clients;
+mod decide;
 mod load;
 mod logins;
 mod pair;
 mod peers;
+mod publish;
 mod report;
 mod stats;
 mod users;
+mod workload;
+
+#[expect(dead_code, reason = "the engine's own tests use all of it")]
+#[path = "../../policy/tests/support/scale.rs"]
+mod scale;
 
 #[expect(dead_code, reason = "the tests use all of it")]
 #[path = "../support/mod.rs"]
@@ -22,35 +33,51 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use logins::Sizes;
-use peers::Stage;
 use report::Report;
 use support::broker::{Engine, Install, plugin};
-use users::Users;
 
 /// The stock brokers that are measured: the oldest, and the one that can wait.
 const VERSIONS: [&str; 2] = ["2.0.11", "2.1.2"];
 
-/// The benchmarks, and the rows of each.
-const BENCHMARKS: &[(&str, &[Row])] = &[("logins", logins::ROWS)];
+/// All benchmarks, in the order of `all`.
+const BENCHMARKS: [Benchmark; 4] = [decide::BENCHMARK, publish::BENCHMARK, load::BENCHMARK, logins::BENCHMARK];
 
-/// A row of tables: its name, what it looks at, and what measures it.
-type Row = (&'static str, &'static str, fn(&Stage, &Sizes, &mut Report));
+/// What is measured by one name.
+#[derive(Clone, Copy)]
+struct Benchmark {
+    name: &'static str,
+    /// Its parts, and what each looks at.
+    rows: &'static [(&'static str, &'static str)],
+    measure: fn(&Bench, &mut Report),
+}
 
-struct Options {
-    all_rows: &'static [Row],
-    sizes: Sizes,
+/// What is wanted, and where.
+struct Bench {
+    benchmarks: Vec<Benchmark>,
+    /// The brokers that are measured.
+    installs: Vec<Install>,
+    /// Tiny sizes, whose figures say nothing.
+    smoke: bool,
+    /// Writes down how many instructions a decision may take from now on.
+    record: bool,
     json: Option<PathBuf>,
+    svg: Option<PathBuf>,
     rows: Vec<String>,
     versions: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let result = options(env::args().skip(1)).and_then(|options| {
-        let report = run(&options)?;
+    let result = Bench::from_arguments(env::args().skip(1)).and_then(|mut bench| {
+        bench.find_brokers()?;
+        let report = bench.run();
         print!("{}", report.text());
-        if let Some(file) = &options.json {
+        if let Some(file) = &bench.json {
             fs::write(file, report.json()).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        if let Some(file) = &bench.svg {
+            let svg = chart::draw(&report, publish::BY_RULES)
+                .ok_or("the chart needs the rules of publish in both brokers")?;
+            fs::write(file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
         }
         Ok(report.has_failed())
     });
@@ -64,78 +91,96 @@ fn main() -> ExitCode {
     }
 }
 
-fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let name = arguments.next().unwrap_or_default();
-    let Some((_, all_rows)) = BENCHMARKS.iter().find(|(benchmark, _)| *benchmark == name) else {
-        return Err(format!(
-            "`{name}` is not a benchmark: there are {}",
-            names(BENCHMARKS.iter().map(|(name, _)| *name))
-        ));
-    };
-    let mut options = Options { all_rows, sizes: Sizes::FULL, json: None, rows: Vec::new(), versions: Vec::new() };
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("`{argument}` needs a value"));
-        match argument.as_str() {
-            "--smoke" => options.sizes = Sizes::SMOKE,
-            "--json" => options.json = Some(PathBuf::from(value()?)),
-            "--row" => {
-                let row = value()?;
-                if !all_rows.iter().any(|(name, ..)| *name == row) {
-                    return Err(format!(
-                        "`{row}` is not a row: there are {}",
-                        names(all_rows.iter().map(|(name, ..)| *name))
-                    ));
-                }
-                options.rows.push(row);
-            }
-            "--broker" => options.versions.push(value()?),
-            _ => return Err(format!("`{argument}` is not an option (tests/bench.sh --help names them)")),
+impl Bench {
+    fn from_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let name = arguments.next().unwrap_or_default();
+        let benchmarks: Vec<_> =
+            BENCHMARKS.into_iter().filter(|benchmark| name == "all" || name == benchmark.name).collect();
+        if benchmarks.is_empty() {
+            let known = names(BENCHMARKS.iter().map(|benchmark| benchmark.name));
+            return Err(format!("`{name}` is not a benchmark: there are {known}, and all"));
         }
+        let (installs, json, svg, rows, versions) = (Vec::new(), None, None, Vec::new(), Vec::new());
+        let mut bench = Self { benchmarks, installs, smoke: false, record: false, json, svg, rows, versions };
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("`{argument}` needs a value"));
+            match argument.as_str() {
+                "--smoke" => bench.smoke = true,
+                "--record" => bench.record = true,
+                "--json" => bench.json = Some(PathBuf::from(value()?)),
+                "--svg" => bench.svg = Some(PathBuf::from(value()?)),
+                "--row" => {
+                    let row = value()?;
+                    let known = || bench.benchmarks.iter().flat_map(|benchmark| benchmark.rows).map(|(name, _)| *name);
+                    if !known().any(|name| name == row) {
+                        return Err(format!("`{row}` is not a row: there are {}", names(known())));
+                    }
+                    bench.rows.push(row);
+                }
+                "--broker" => bench.versions.push(value()?),
+                _ => return Err(format!("`{argument}` is not an option (tests/bench.sh --help names them)")),
+            }
+        }
+        Ok(bench)
     }
-    Ok(options)
+
+    fn find_brokers(&mut self) -> Result<(), String> {
+        if self.benchmarks.iter().all(|benchmark| benchmark.name == decide::BENCHMARK.name) {
+            return Ok(());
+        }
+        if !plugin().is_file() {
+            return Err(format!("{} is missing: cargo build --release --workspace", plugin().display()));
+        }
+        self.installs = Install::all()?;
+        self.installs.retain(|install| VERSIONS.contains(&install.version.as_str()));
+        self.installs.retain(|install| self.versions.is_empty() || self.versions.contains(&install.version));
+        if self.installs.is_empty() {
+            return Err("none of these brokers is prepared".to_owned());
+        }
+        for install in &mut self.installs {
+            // As plain processes: an engine's own work for a signal or a log line would be measured as the broker's.
+            install.engine = Engine::Unpacked;
+        }
+        Ok(())
+    }
+
+    fn run(&self) -> Report {
+        let mut report = Report::default();
+        report.header = header();
+        for benchmark in &self.benchmarks {
+            let start = Instant::now();
+            (benchmark.measure)(self, &mut report);
+            report.header.push((benchmark.name, format!("took {:.0} s", start.elapsed().as_secs_f64())));
+        }
+        report
+    }
+
+    /// The parts of a benchmark that are wanted.
+    fn rows(&self, benchmark: &Benchmark) -> impl Iterator<Item = &'static str> {
+        let names = benchmark.rows.iter().map(|(name, _)| *name);
+        names.filter(|name| self.rows.is_empty() || self.rows.iter().any(|row| row == name))
+    }
+
+    /// Measures a part; whatever goes wrong there is a failure of the report, and not the end.
+    fn measure(
+        &self,
+        benchmark: &Benchmark,
+        row: &str,
+        place: &str,
+        report: &mut Report,
+        deed: impl FnOnce(&mut Report),
+    ) {
+        let what = benchmark.rows.iter().find(|(name, _)| *name == row).map_or("", |(_, what)| *what);
+        eprintln!("{place}, {what}");
+        let start = Instant::now();
+        let done = panic::catch_unwind(AssertUnwindSafe(|| deed(report)));
+        eprintln!("  {:.1} s", start.elapsed().as_secs_f64());
+        report.check(done.is_ok(), || format!("{place} {row}: {}", message(done)));
+    }
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
-}
-
-fn run(options: &Options) -> Result<Report, String> {
-    let Options { all_rows, sizes, rows, versions, .. } = options;
-    if !plugin().is_file() {
-        return Err(format!("{} is missing: cargo build --release --workspace", plugin().display()));
-    }
-    let mut installs = Install::all()?;
-    installs.retain(|install| VERSIONS.contains(&install.version.as_str()));
-    installs.retain(|install| versions.is_empty() || versions.contains(&install.version));
-    if installs.is_empty() {
-        return Err("none of these brokers is prepared".to_owned());
-    }
-    for install in &mut installs {
-        // As plain processes: an engine's own work for a signal or a log line would be measured as the broker's.
-        install.engine = Engine::Unpacked;
-    }
-    let wanted: Vec<_> =
-        all_rows.iter().filter(|(name, ..)| rows.is_empty() || rows.iter().any(|row| row == name)).collect();
-    allow_connections(sizes.connected * 6);
-
-    let mut report = Report::default();
-    report.header = header();
-    let start = Instant::now();
-    for install in &installs {
-        let users = Users::make(sizes.crowd, install);
-        let stage = Stage::new(install, &users);
-        for (name, what, row) in &wanted {
-            eprintln!("{}, {what}", install.version);
-            let start = Instant::now();
-            let done = panic::catch_unwind(AssertUnwindSafe(|| row(&stage, sizes, &mut report)));
-            eprintln!("  {:.1} s", start.elapsed().as_secs_f64());
-            report.check(done.is_ok(), || format!("{} {name}: {}", install.version, message(done)));
-        }
-        let stopped = panic::catch_unwind(AssertUnwindSafe(|| stage.stop()));
-        report.check(stopped.is_ok(), || format!("{}: a broker does not end: {}", install.version, message(stopped)));
-    }
-    report.header.push(("took", format!("{:.0} s", start.elapsed().as_secs_f64())));
-    Ok(report)
 }
 
 fn message(done: Result<(), Box<dyn Any + Send>>) -> String {
@@ -172,13 +217,10 @@ fn header() -> Vec<(&'static str, String)> {
         model.trim_start_matches(['\t', ' ', ':']),
         file("/proc/sys/kernel/osrelease").trim()
     );
-    let priority =
-        if pair::has_priority() { "" } else { "; the pair has no priority over the load, which only root can give" };
     vec![
         ("date", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         ("machine", machine),
         ("commit", output("git", &["describe", "--always", "--dirty"])),
         ("command", format!("tests/bench.sh {}", env::args().skip(1).collect::<Vec<_>>().join(" "))),
-        ("pair", format!("QoS 0, 500 messages a second, open loop, over loopback{priority}")),
     ]
 }

@@ -1,234 +1,271 @@
-//! Many clients on one thread, cheap enough to share two cores with the broker that they try.
+//! What it costs to start with many users, and to read them again: time, memory, and what others notice (S37).
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
-use std::os::fd::OwnedFd;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use crate::access::{Access, dynsec_client};
+use crate::pair::Pair;
+use crate::peers::{COMMON, DYNSEC, dynsec};
+use crate::report::{Report, show};
+use crate::scale::{ROLES, Scale};
+use crate::support::broker::{Broker, Install, PBKDF2, Setup, TOKEN_STRING, set_mode};
+use crate::{Bench, Benchmark};
 
-use crate::support::mqtt::Connect;
+pub(crate) const BENCHMARK: Benchmark =
+    Benchmark { name: "load", rows: &[("load", "start and SIGHUP with many users")], measure };
 
-/// What became of a CONNECT.
+/// Who reads what of its users from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    In,
-    /// The code of the CONNACK.
-    Refused(u8),
-    /// The connection ended without an answer.
-    Gone,
+enum Peer {
+    None,
+    PasswordFile,
+    AclFile,
+    DynamicSecurity,
+    Ours,
 }
 
-/// What a client does next.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Next {
-    Stay,
-    /// Tries again after this time, on a new connection.
-    Again(Duration),
-}
+impl Peer {
+    const ALL: [Self; 5] = [Self::None, Self::PasswordFile, Self::AclFile, Self::DynamicSecurity, Self::Ours];
 
-/// Clients of one broker, and the CONNECT of each by its number and how often it has tried.
-pub(crate) struct Load<'a> {
-    port: u16,
-    connect: Box<dyn Fn(usize, u32) -> Connect + Send + 'a>,
-    epoll: OwnedFd,
-    clients: Vec<Client>,
-    due: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// How many have something to do yet.
-    busy: usize,
-    /// How many wait for an answer, and how many may.
-    waiting: usize,
-    at_once: usize,
-}
-
-#[derive(Default)]
-struct Client {
-    tries: u32,
-    stream: Option<TcpStream>,
-    state: State,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Idle,
-    Opening,
-    Asked,
-    In,
-}
-
-impl<'a> Load<'a> {
-    pub(crate) fn new(port: u16, clients: usize, connect: impl Fn(usize, u32) -> Connect + Send + 'a) -> Self {
-        Self {
-            port,
-            connect: Box::new(connect),
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll"),
-            clients: (0..clients).map(|_| Client::default()).collect(),
-            due: BinaryHeap::new(),
-            busy: 0,
-            waiting: 0,
-            at_once: usize::MAX,
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::PasswordFile => "password_file",
+            Self::AclFile => "acl_file",
+            Self::DynamicSecurity => "dynsec",
+            Self::Ours => "ours",
         }
     }
 
-    /// No more than so many wait for an answer at any time. Beyond a hundred, brokers may not even see a connection for a
-    /// second: their listeners queue no more.
-    pub(crate) fn at_once(mut self, at_once: usize) -> Self {
-        self.at_once = at_once;
-        self
+    fn limit(self) -> Duration {
+        if self.is_large() { 4 * LIMIT } else { LIMIT }
     }
 
-    /// Connects all clients that are not in, at once, until each stays or time is up.
-    pub(crate) fn run(&mut self, until: Instant, mut next: impl FnMut(usize, u32, Outcome) -> Next) {
-        let start = Instant::now();
-        self.due = self.out().map(|number| Reverse((start, number))).collect();
-        (self.busy, self.waiting) = (self.due.len(), 0);
-        while self.busy > 0 {
-            let now = Instant::now();
-            if now >= until {
-                return;
-            }
-            while let Some(Reverse((at, number))) = self.due.peek().copied() {
-                if at > now || self.waiting >= self.at_once {
-                    break;
-                }
-                self.due.pop();
-                if !self.open(number) {
-                    self.ask_next(number, Outcome::Gone, &mut next);
-                }
-                // Answers are not to wait for the rest of a large crowd.
-                if self.due.len() % 16 == 0 {
-                    break;
+    /// Those that may be asked for a million.
+    fn is_large(self) -> bool {
+        matches!(self, Self::PasswordFile | Self::Ours)
+    }
+}
+
+/// Beyond that nobody waits for a broker to start, unless it can have a million users.
+const LIMIT: Duration = Duration::from_secs(30);
+const PAIR: [&str; 2] = ["pair-publisher", "pair-subscriber"];
+
+fn measure(bench: &Bench, report: &mut Report) {
+    let sizes: &[usize] = if bench.smoke { &[1, 100] } else { &[1, 10_000, 100_000, 1_000_000] };
+    for install in &bench.installs {
+        bench.measure(&BENCHMARK, "load", &install.version, report, |report| {
+            for peer in Peer::ALL {
+                let mut base = f64::NAN;
+                for users in sizes.iter().filter(|users| **users <= 100_000 || peer.is_large()) {
+                    let users = if peer == Peer::None { 0 } else { *users };
+                    let figures = load(install, peer, users, base);
+                    let is_done = figures.is_some();
+                    let figures = figures.unwrap_or([f64::NAN; 10]);
+                    if base.is_nan() {
+                        base = figures[3];
+                    }
+                    line(&install.version, peer, users, figures, report);
+                    if peer == Peer::None || !is_done {
+                        break;
+                    }
                 }
             }
-            let next_due = self.due.peek().filter(|_| self.waiting < self.at_once);
-            let wake = next_due.map_or(until, |Reverse((at, _))| until.min(*at));
-            for number in self.ready(wake.saturating_duration_since(Instant::now())) {
-                if let Some(outcome) = self.advance(number) {
-                    self.waiting -= 1;
-                    self.ask_next(number, outcome, &mut next);
-                }
-            }
-        }
+        });
     }
+}
 
-    /// How many the broker has let in and not dropped since.
-    pub(crate) fn count_in(&mut self) -> usize {
-        loop {
-            let ready = self.ready(Duration::ZERO);
-            if ready.is_empty() {
-                return self.clients.len() - self.out().count();
-            }
-            for number in ready {
-                self.advance(number);
-            }
-        }
+const NAMES: [&str; 10] = [
+    "file_mb",
+    "start_s",
+    "start_cpu_s",
+    "rss_mb",
+    "start_peak_mb",
+    "bytes_per_user",
+    "reload_s",
+    "reload_peak_mb",
+    "silence_ms",
+    "lost",
+];
+
+fn line(version: &str, peer: Peer, users: usize, figures: [f64; 10], report: &mut Report) {
+    const ROW: &str = "load";
+    let name = if figures[1].is_nan() {
+        format!("{} (not in {} s)", peer.name(), peer.limit().as_secs())
+    } else {
+        peer.name().to_owned()
+    };
+    let users_figure = [("users", users as f64)];
+    report.line(ROW, version, &name, users_figure.into_iter().chain(NAMES.into_iter().zip(figures)).collect());
+    if peer != Peer::Ours || users < 100_000 {
+        return;
     }
+    let [file, start, _, rss, peak, each, ..] = figures;
+    if start.is_nan() {
+        report.target(ROW, version, false, format!("{users} users: it does not start"));
+        return;
+    }
+    let most = if users == 100_000 { 0.3 } else { 1.0 };
+    let text = format!("{users} users: start {} s (at most {most})", show(start));
+    report.target(ROW, version, start <= most, text);
+    if users == 1_000_000 {
+        report.target(ROW, version, each <= 100.0, format!("{users} users: {} bytes each (at most 100)", show(each)));
+        let text = format!(
+            "{users} users: peak {} MB, {} of them stay (file {} MB, at most twice)",
+            show(peak),
+            show(rss),
+            show(file)
+        );
+        report.target(ROW, version, peak <= 2.0 * file, text);
+    }
+}
 
-    /// Ends all connections, in good order where they are established.
-    pub(crate) fn disconnect(&mut self) {
-        for client in &mut self.clients {
-            if let Some(mut stream) = client.stream.take() {
-                // A connection that is gone already is as good.
-                let _ = stream.write_all(&[0xe0, 0]);
-                let _ = stream.shutdown(Shutdown::Write);
+/// Starts a broker with so many users, and reloads it; none where that takes too long.
+fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; 10]> {
+    let folder = Folder::new();
+    let (conf, size) = write(install, peer, users, &folder.0);
+    let mut setup = Setup::conf(&format!("{COMMON}listener {{port}} 127.0.0.1\n{conf}")).patience(peer.limit());
+    if peer == Peer::DynamicSecurity {
+        setup = setup.copy(DYNSEC, &dynsec(install, "").1);
+    }
+    let start = Instant::now();
+    let broker = Broker::try_running(install, &setup).ok()?;
+    let (started, cpu) = (start.elapsed().as_secs_f64(), cpu_time(&broker));
+    let [rss, peak] = memory(&broker);
+
+    // What peaked before is forgotten.
+    let _ = fs::write(proc(&broker, "clear_refs"), "5");
+    let access = if peer == Peer::Ours { Access::Ours } else { Access::None };
+    let [publisher, subscriber] = PAIR.map(|name| access.connect(name, name));
+    let pair = Pair::start(broker.port, &publisher, &subscriber);
+    let (from, log) = (Instant::now(), broker.log_len());
+    broker.hang_up();
+    if peer == Peer::Ours {
+        broker.wait_log(log, |line| line.contains("policy in force"), "the end of the reload");
+    }
+    let reloaded = from.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_millis(400));
+    // Answered once the broker is through with what it does at once.
+    drop(broker.client_with(&publisher_again(access)));
+    let noticed = pair.stop().between(from, Instant::now());
+    let reload = if peer == Peer::Ours { reloaded } else { noticed.silence / 1000.0 };
+    let [_, reload_peak] = memory(&broker);
+    broker.stop();
+    // Beside the same broker with one of them.
+    let each = (rss - base) * MB / users as f64;
+    let file = size as f64 / MB;
+    let lost = noticed.lost as f64;
+    Some([file, started, cpu, rss, peak, each, reload, reload_peak, noticed.silence, lost])
+}
+
+const MB: f64 = 1e6;
+
+fn publisher_again(access: Access) -> crate::support::mqtt::Connect {
+    access.connect(PAIR[0], &format!("{}-again", PAIR[0]))
+}
+
+/// A folder that every user may look into.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("mqtt-acl-bench-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        set_mode(&folder, 0o755);
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes the peer's file: the lines of mosquitto.conf that name it, and its size.
+fn write(install: &Install, peer: Peer, users: usize, folder: &Path) -> (String, u64) {
+    let file = folder.join("users");
+    let names = || PAIR.map(str::to_owned).into_iter().chain((0..users).map(Scale::name));
+    let save = |texts: &mut dyn Iterator<Item = String>| {
+        let mut out = BufWriter::new(File::create(&file).expect("a file"));
+        texts.for_each(|text| out.write_all(text.as_bytes()).expect("it is written"));
+        out.flush().expect("it is written");
+        set_mode(&file, 0o644);
+        fs::metadata(&file).expect("the file").len()
+    };
+    let path = file.display();
+    match peer {
+        Peer::None => ("allow_anonymous true\n".to_owned(), 0),
+        Peer::PasswordFile => {
+            let size = save(&mut names().map(|name| format!("{name}:{PBKDF2}\n")));
+            (format!("allow_anonymous false\npassword_file {path}\n"), size)
+        }
+        Peer::AclFile => {
+            let size = save(&mut names().map(|name| format!("user {name}\ntopic readwrite bench/pair\n")));
+            (format!("allow_anonymous true\nacl_file {path}\n"), size)
+        }
+        Peer::DynamicSecurity => {
+            let role = |number: usize| {
+                let rules: Vec<_> = ["publishClientSend", "publishClientReceive"]
+                    .map(|kind| format!(r#"{{"acltype":"{kind}","topic":"bench/pair","allow":true}}"#))
+                    .into();
+                format!(r#"{{"rolename":"role{number}","acls":[{}]}}"#, rules.join(","))
+            };
+            let roles: Vec<_> = (0..ROLES).map(role).collect();
+            let access =
+                r#"{"publishClientSend":false,"publishClientReceive":false,"subscribe":true,"unsubscribe":true}"#;
+            let head =
+                format!(r#"{{"defaultACLAccess":{access},"groups":[],"roles":[{}],"clients":["#, roles.join(","));
+            let clients = names().enumerate().map(|(number, name)| {
+                let role = format!("role{}", number % ROLES);
+                format!("{}{}", if number > 0 { "," } else { "" }, dynsec_client(&name, &[(&role, 1)]))
+            });
+            let size = save(&mut [head].into_iter().chain(clients).chain(["]}".to_owned()]));
+            let (lines, _) = dynsec(install, &path.to_string());
+            (lines, size)
+        }
+        Peer::Ours => {
+            let (policy, size) = Scale::of(users).write(folder).expect("a policy");
+            let mut pair = "[roles.pair]\npublish = [\"bench/pair\"]\nsubscribe = [\"bench/pair\"]\n".to_owned();
+            for name in PAIR {
+                let _ = writeln!(pair, "[users.{name}]\nroles = [\"pair\"]\npassword = \"{TOKEN_STRING}\"");
             }
-            client.state = State::Idle;
-        }
-    }
-
-    fn out(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.clients.len()).filter(|number| self.clients[*number].state != State::In)
-    }
-
-    fn ask_next(&mut self, number: usize, outcome: Outcome, next: &mut impl FnMut(usize, u32, Outcome) -> Next) {
-        match next(number, self.clients[number].tries, outcome) {
-            Next::Stay => self.busy -= 1,
-            Next::Again(after) => {
-                let client = &mut self.clients[number];
-                (client.stream, client.state) = (None, State::Idle);
-                self.due.push(Reverse((Instant::now() + after, number)));
-            }
-        }
-    }
-
-    /// Begins a connection; false where the system has none to give.
-    fn open(&mut self, number: usize) -> bool {
-        let client = &mut self.clients[number];
-        client.tries += 1;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let Ok(socket) = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None) else { return false };
-        match connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(_) => return false,
-        }
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), flags)
-            .expect("a place in the epoll");
-        let stream = TcpStream::from(socket);
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        (client.stream, client.state) = (Some(stream), State::Opening);
-        self.waiting += 1;
-        true
-    }
-
-    /// Those for whom something happened, waiting for it.
-    fn ready(&self, timeout: Duration) -> Vec<usize> {
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => panic!("epoll: {error}"),
-        }
-        events.iter().map(|event| event.data.u64() as usize).collect()
-    }
-
-    /// Takes a client one step on, and tells what became of its CONNECT if that shows now.
-    fn advance(&mut self, number: usize) -> Option<Outcome> {
-        let client = &mut self.clients[number];
-        let stream = client.stream.as_mut()?;
-        if client.state == State::Opening {
-            match stream.write(&(self.connect)(number, client.tries).encode()) {
-                Ok(_) => client.state = State::Asked,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(client.end()),
-            }
-        }
-        let mut answer = [0; 16];
-        match stream.read(&mut answer) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
-            Ok(4..) if client.state == State::Asked && answer[0] == 0x20 => match answer[3] {
-                0 => {
-                    client.state = State::In;
-                    Some(Outcome::In)
-                }
-                code => {
-                    client.end();
-                    Some(Outcome::Refused(code))
-                }
-            },
-            Ok(_) | Err(_) => {
-                let was_in = client.state == State::In;
-                Some(client.end()).filter(|_| !was_in)
-            }
+            fs::write(folder.join("users.d/pair.toml"), pair).expect("the pair");
+            set_mode(&folder.join("users.d"), 0o755);
+            let files = fs::read_dir(folder.join("users.d")).expect("a folder").flatten().map(|entry| entry.path());
+            files.chain([policy.clone()]).for_each(|file| set_mode(&file, 0o644));
+            (format!("plugin {{plugin}}\nplugin_opt_policy_file {}\n", policy.display()), size)
         }
     }
 }
 
-impl Client {
-    fn end(&mut self) -> Outcome {
-        (self.stream, self.state) = (None, State::Idle);
-        Outcome::Gone
-    }
+/// What the process has had of the processors, in seconds.
+fn cpu_time(broker: &Broker) -> f64 {
+    let text = read(broker, "stat");
+    // After the name, which may hold anything, comes the third.
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// When a client that was not let in tries again: after about 0.5, 1, 2, 4, 4, .. seconds.
-pub(crate) fn back_off(tries: u32) -> Duration {
-    let seconds = f64::from(1 << tries.min(4)) / 4.0;
-    Duration::from_secs_f64(seconds * (0.5 + fastrand::f64()))
+/// What the process has of memory and what it had at most, in megabytes.
+fn memory(broker: &Broker) -> [f64; 2] {
+    let text = read(broker, "status");
+    let field = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<f64>().ok())
+    };
+    ["VmRSS:", "VmHWM:"].map(|name| field(name).map_or(f64::NAN, |kilobytes| kilobytes * 1024.0 / MB))
+}
+
+fn read(broker: &Broker, name: &str) -> String {
+    let file = proc(broker, name);
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn proc(broker: &Broker, name: &str) -> PathBuf {
+    Path::new("/proc").join(broker.pid().expect("a process").to_string()).join(name)
 }

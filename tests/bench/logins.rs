@@ -1,16 +1,17 @@
 //! What logins do to everybody else.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Row;
-use crate::load::{Load, Next, Outcome, back_off};
-use crate::pair::{Noticed, Pair, milliseconds};
+use crate::clients::{Load, Next, Outcome, back_off};
+use crate::pair::{Noticed, Pair, has_priority, milliseconds};
 use crate::peers::{Peer, Stage, connect};
 use crate::report::{Figure, Report, show};
 use crate::stats::{kolmogorov_smirnov, median};
 use crate::support::mqtt::{Client, REFUSED_3, V311};
-use crate::users::User;
+use crate::users::{User, Users};
+use crate::{Bench, Benchmark, allow_connections, message};
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +56,43 @@ impl Sizes {
 }
 
 /// In this order: the first storm needs brokers that remember nobody.
-pub(crate) const ROWS: &[Row] = &[
-    ("first", "a crowd logs in for the first time", first_storm),
-    ("again", "the crowd reconnects: logins that are remembered, and tokens", reconnect_storm),
-    ("sighup", "SIGHUP with many connected", hang_up),
-    ("flood", "a flood of wrong passwords against one user, whose device reconnects meanwhile", flood),
-    ("client-id", "an unknown user loops on the client id of a device, which reconnects meanwhile", client_id),
-    ("oracle", "unknown user against wrong password", oracle),
-];
+pub(crate) const BENCHMARK: Benchmark = Benchmark {
+    name: "logins",
+    rows: &[
+        ("first", "a crowd logs in for the first time"),
+        ("again", "the crowd reconnects: logins that are remembered, and tokens"),
+        ("sighup", "SIGHUP with many connected"),
+        ("flood", "a flood of wrong passwords against one user, whose device reconnects meanwhile"),
+        ("client-id", "an unknown user loops on the client id of a device, which reconnects meanwhile"),
+        ("oracle", "unknown user against wrong password"),
+    ],
+    measure,
+};
+
+fn measure(bench: &Bench, report: &mut Report) {
+    let sizes = if bench.smoke { &Sizes::SMOKE } else { &Sizes::FULL };
+    allow_connections(sizes.connected * 6);
+    let priority =
+        if has_priority() { "" } else { "; the pair has no priority over the load, which only root can give" };
+    report.header.push(("pair", format!("QoS 0, 500 messages a second, open loop, over loopback{priority}")));
+    for install in &bench.installs {
+        let users = Users::make(sizes.crowd, install);
+        let stage = Stage::new(install, &users);
+        for row in bench.rows(&BENCHMARK) {
+            let deed = match row {
+                "first" => first_storm,
+                "again" => reconnect_storm,
+                "sighup" => hang_up,
+                "flood" => flood,
+                "client-id" => client_id,
+                _ => oracle,
+            };
+            bench.measure(&BENCHMARK, row, &install.version, report, |report| deed(&stage, sizes, report));
+        }
+        let stopped = panic::catch_unwind(AssertUnwindSafe(|| stage.stop()));
+        report.check(stopped.is_ok(), || format!("{}: a broker does not end: {}", install.version, message(stopped)));
+    }
+}
 
 /// How the pair's figures are called in all tables.
 fn figures(noticed: &Noticed) -> Vec<Figure> {

@@ -46,8 +46,7 @@ impl Pair {
     /// A pair at work.
     pub(crate) fn start(port: u16, publisher: &Connect, subscriber: &Connect) -> Self {
         let (publisher, mut subscriber) = (open(port, publisher), open(port, subscriber));
-        let subscribe = [&[0, 1][..], &field(TOPIC.as_bytes()), &[0]].concat();
-        exchange(&mut subscriber, &packet(0x82, &subscribe), &[0x90, 3, 0, 1, 0]);
+        subscribe(&mut subscriber, TOPIC);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -113,17 +112,24 @@ pub(crate) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-fn open(port: u16, connect: &Connect) -> TcpStream {
+/// A connection that the broker let in.
+pub(crate) fn open(port: u16, connect: &Connect) -> TcpStream {
     assert_eq!(connect.version, V311, "answers of this length");
     let mut stream = tcp(port);
     exchange(&mut stream, &connect.encode(), &[0x20, 2, 0, 0]);
     stream
 }
 
-fn exchange(stream: &mut TcpStream, request: &[u8], expected: &[u8]) {
+/// Subscribes with QoS 0.
+pub(crate) fn subscribe(stream: &mut (impl Read + Write), filter: &str) {
+    let subscribe = [&[0, 1][..], &field(filter.as_bytes()), &[0]].concat();
+    exchange(stream, &packet(0x82, &subscribe), &[0x90, 3, 0, 1, 0]);
+}
+
+pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &[u8], expected: &[u8]) {
     let mut answer = vec![0; expected.len()];
     let done = stream.write_all(request).and_then(|()| stream.read_exact(&mut answer));
-    assert!(done.is_ok() && answer == expected, "the pair is not served: {done:?}, {answer:x?}");
+    assert!(done.is_ok() && answer == expected, "a client is not served: {done:?}, {answer:x?}");
 }
 
 /// QoS 0, so the packet that arrives is the one that was sent.

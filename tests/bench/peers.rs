@@ -71,10 +71,7 @@ impl<'a> Stage<'a> {
     }
 
     fn setup(&self, peer: Peer) -> Setup {
-        // A log as a broker keeps it in production, but for the three lines on every connection.
-        let common = "log_type none\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n\
-                      connection_messages false\nset_tcp_nodelay true\nlistener {port} 127.0.0.1\n";
-        let with = |lines: &str| Setup::conf(&format!("{common}{lines}"));
+        let with = |lines: &str| Setup::conf(&format!("{COMMON}listener {{port}} 127.0.0.1\n{lines}"));
         let everybody = || self.users.all();
         match peer {
             Peer::None => with("allow_anonymous true\n"),
@@ -83,13 +80,9 @@ impl<'a> Stage<'a> {
             Peer::PasswordFile => with("allow_anonymous false\npassword_file {folder}/passwords\n")
                 .file("passwords", &password_file(self.install, everybody())),
             Peer::DynamicSecurity => {
-                const LIBRARY: &str = "mosquitto_dynamic_security.so";
-                let [.., libraries] = self.install.loader();
                 let passwords = password_file(self.install, everybody());
-                let conf = format!("plugin {{folder}}/{LIBRARY}\nplugin_opt_config_file {{folder}}/data/dynsec.json\n");
-                with(&conf)
-                    .copy(LIBRARY, &Path::new(&libraries).join(LIBRARY))
-                    .file("data/dynsec.json", &dynamic_security(&passwords))
+                let (conf, library) = dynsec(self.install, "{folder}/data/dynsec.json");
+                with(&conf).copy(DYNSEC, &library).file("data/dynsec.json", &dynamic_security(&passwords))
             }
             Peer::Ours => with(PLUGIN).with_policy(&policy(everybody())),
             Peer::OursTrusting => {
@@ -99,6 +92,11 @@ impl<'a> Stage<'a> {
         }
     }
 }
+
+/// A log as a broker keeps it in production, but for the three lines on every connection; and no `$SYS`, which costs something
+/// every ten seconds.
+pub(crate) const COMMON: &str = "log_type none\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n\
+                                 connection_messages false\nset_tcp_nodelay true\nsys_interval 0\n";
 
 /// A client of this user that says what it has to.
 pub(crate) fn connect(user: &User, client_id: &str) -> Connect {
@@ -135,22 +133,35 @@ fn dynamic_security(passwords: &str) -> String {
     format!(r#"{{"defaultACLAccess":{access},"clients":[{}],"groups":[],"roles":[]}}"#, clients.join(","))
 }
 
-/// The trivial plugin, compiled once.
-fn trivial() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(compile_trivial)
+/// The name of its library.
+pub(crate) const DYNSEC: &str = "mosquitto_dynamic_security.so";
+
+/// The lines that load dynamic-security with this file, and the library that is to be copied for them.
+pub(crate) fn dynsec(broker: &Install, file: &str) -> (String, PathBuf) {
+    let [.., libraries] = broker.loader();
+    let library = Path::new(&libraries).join(DYNSEC);
+    (format!("plugin {{folder}}/{DYNSEC}\nplugin_opt_config_file {file}\n"), library)
 }
 
-fn compile_trivial() -> PathBuf {
-    let library = folder().join("trivial.so");
+/// The trivial plugin, compiled once.
+pub(crate) fn trivial() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| compile("trivial", &[]).expect("the trivial plugin needs a C compiler and mosquitto-dev"))
+}
+
+/// A library of ours in C, where it compiles.
+pub(crate) fn compile(name: &str, include: &[PathBuf]) -> Option<PathBuf> {
+    let library = folder().join(format!("{name}.so"));
     let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let mut compiler = cc::Build::new();
     compiler.target(&host).host(&host).opt_level(2).cargo_metadata(false);
     let mut command = compiler.get_compiler().to_command();
     command.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&library);
-    let status = command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/trivial.c")).status();
-    assert!(status.is_ok_and(|status| status.success()), "the trivial plugin needs a C compiler and mosquitto-dev");
-    library
+    for folder in include {
+        command.arg("-isystem").arg(folder);
+    }
+    command.arg(format!("{}/tests/bench/{name}.c", env!("CARGO_MANIFEST_DIR")));
+    command.status().is_ok_and(|status| status.success()).then_some(library)
 }
 
 /// Where the benchmark keeps what it makes.

@@ -13,6 +13,7 @@ pub(crate) struct Report {
     targets: Vec<Target>,
     passed: usize,
     failures: Vec<String>,
+    skipped: usize,
 }
 
 struct Line {
@@ -51,6 +52,18 @@ impl Report {
         }
     }
 
+    /// What cannot be measured here, or not be compared.
+    pub(crate) fn skip(&mut self, what: &str) {
+        eprintln!("!! skipped: {what}");
+        self.skipped += 1;
+    }
+
+    /// The lines of a row: broker, peer, figures.
+    pub(crate) fn lines_of(&self, row: &str) -> impl Iterator<Item = (&str, &str, &[Figure])> {
+        let of_row = self.lines.iter().filter(move |line| line.row == row);
+        of_row.map(|Line { broker, peer, figures, .. }| (broker.as_str(), peer.as_str(), figures.as_slice()))
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         !self.failures.is_empty()
     }
@@ -74,7 +87,7 @@ impl Report {
         for failure in &self.failures {
             let _ = writeln!(text, "failed: {failure}");
         }
-        let _ = writeln!(text, "{} passed, {} failed", self.passed, self.failures.len());
+        let _ = writeln!(text, "{} passed, {} failed, {} skipped", self.passed, self.failures.len(), self.skipped);
         text
     }
 

@@ -14,6 +14,7 @@ crate::tests![
     the_anonymous_section_needs_the_brokers_consent,
     per_listener_settings_with_one_plugin,
     per_listener_settings_with_two_policies,
+    a_plugin_above_the_listeners_guards_none_of_them,
     per_listener_settings_logins_right_after_sighup_are_checked,
     a_plugin_named_twice_opens_nothing,
     websocket_clients_are_clients_like_others if lacks_websockets,
@@ -162,6 +163,20 @@ fn per_listener_settings_with_two_policies(install: &Install) {
             assert_eq!(answer(broker.port2, &login("alice")), NOT_AUTHORIZED);
         }
         assert_eq!(bob.ping(), Ok(()));
+    });
+}
+
+/// What `mqtt-acl doctor` warns of: on 2.0 such a plugin is the default listener's alone, and 2.1 does not start.
+fn a_plugin_above_the_listeners_guards_none_of_them(install: &Install) {
+    let conf = format!(
+        "per_listener_settings true\n{PLUGIN}port {{port2}}\nbind_address 127.0.0.1\nallow_anonymous true\n\
+         listener {{port}} 127.0.0.1\nallow_anonymous true\n"
+    );
+    let setup = Setup::conf(&conf).with_policy(ALICE);
+    install.with_if_it_starts(&setup, |broker| {
+        assert!(install.version.starts_with("2.0."), "{}", install.version);
+        assert_eq!(answer(broker.port, &Connect::new(V5, "nobody")), 0);
+        assert_eq!(answer(broker.port2, &Connect::new(V5, "nobody")), NOT_AUTHORIZED);
     });
 }
 

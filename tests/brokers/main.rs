@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "the benchmarks use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -9,9 +10,12 @@ mod audit;
 mod connect;
 mod deliver;
 mod deployment;
+mod examples;
 mod hostile;
 mod identity;
+mod last_good;
 mod listeners;
+mod live;
 mod log;
 mod logins;
 mod publish;
@@ -101,9 +105,12 @@ const MODULES: &[&[Test]] = &[
     connect::TESTS,
     deliver::TESTS,
     deployment::TESTS,
+    examples::TESTS,
     hostile::TESTS,
     identity::TESTS,
+    last_good::TESTS,
     listeners::TESTS,
+    live::TESTS,
     log::TESTS,
     logins::TESTS,
     publish::TESTS,

@@ -127,6 +127,20 @@ fi
 expect "which keeps the broker from dumping core" \
     grep -qxF LimitCORE=0 /usr/lib/systemd/system/mosquitto.service.d/mqtt-acl.conf
 
+exec_reload() { sed -n '/^ExecReload/p' /usr/lib/systemd/system/mosquitto.service.d/mqtt-acl.conf; }
+reload_signals() {
+    [[ $(exec_reload) == $'ExecReload=\nExecReload=-/usr/lib/mqtt-acl/check-policy\nExecReload=/bin/kill -HUP $MAINPID' ]]
+}
+expect "which only reports what is wrong with a policy, and always signals" reload_signals
+check_policy() { /usr/lib/mqtt-acl/check-policy >/tmp/checked 2>&1; }
+says_nothing() { check_policy && [[ ! -s /tmp/checked ]]; }
+expect "and has nothing to report of a broker without the plugin" says_nothing
+if command -v logrotate >/dev/null; then
+    expect "logrotate takes what the package adds" logrotate --debug /etc/logrotate.d/mqtt-acl
+else
+    skip "logrotate takes what the package adds" "there is no logrotate in this container"
+fi
+
 echo "-- a broker with the plugin"
 { read -r token; read -r string; } < <(mqtt_acl token)
 { read -r service; read -r service_string; } < <(mqtt_acl token)
@@ -139,12 +153,57 @@ install -o mosquitto -m 600 /dev/null /etc/mosquitto/mqtt-acl/users.d/passwords.
 printf '[users.%s]\npassword = "%s"\n' dev00001 "$string" mqttservice "$service_string" \
     >/etc/mosquitto/mqtt-acl/users.d/passwords.toml
 expect "the example policy has nothing to complain about" mqtt_acl check
+for example in /usr/share/doc/mqtt-acl/examples/*.toml; do
+    expect "nor has ${example##*/}" mqtt_acl check "$example"
+done
+expect "of which there are as many as the repository has" test "$(ls /usr/share/doc/mqtt-acl/examples/*.toml | wc -l)" -eq 7
 expect "SIGHUP puts it in force" reload
 expect "a device logs in with its token and publishes" device
 expect "a wrong token is refused" wrong_is_refused
 expect "so is another device's topic" other_is_refused
 expect "so is a client without a name" nobody_is_refused
 expect "the broker has the package's library" mapped ''
+last_good() { compgen -G '/var/lib/mosquitto/mqtt-acl/*.last-good'; }
+is_kept() {
+    for _ in {1..100}; do
+        ! last_good || return 0
+        sleep 0.05
+    done
+    return 1
+}
+expect "what is in force is kept" is_kept
+expect "for the broker alone" test "$(stat -c '%U %a' /var/lib/mosquitto/mqtt-acl)" = 'mosquitto 700'
+
+echo "-- an edit that is broken"
+if [[ -z $EMULATOR ]]; then
+    expect "before it, a reload reports nothing that is wrong" check_policy
+    # As the service does: as root, whom no mode keeps from reading.
+    chmod 600 /etc/mosquitto/mqtt-acl/policy.toml
+    unreadable() { ! check_policy && grep -E 'policy\.toml: .*(denied|read)' /tmp/checked; }
+    expect "a reload reports what the broker's user cannot read" unreadable
+    chmod 644 /etc/mosquitto/mqtt-acl/policy.toml
+fi
+cp /etc/mosquitto/mqtt-acl/policy.toml /tmp/policy.toml
+echo '[users.half' >>/etc/mosquitto/mqtt-acl/policy.toml
+if [[ -z $EMULATOR ]]; then
+    reported() { ! check_policy && grep -E 'policy\.toml:[0-9]+:[0-9]+: ' /tmp/checked; }
+    expect "a reload reports where" reported
+fi
+expect "SIGHUP changes nothing" reload
+expect "a device still publishes" device
+expect "the broker starts all the same" restart
+expect "and says which policy it runs" said_in_log 'running the policy of '
+expect "a device publishes" device
+expect "another device's topic is refused" other_is_refused
+cp /tmp/policy.toml /etc/mosquitto/mqtt-acl/policy.toml
+in_force() {
+    for _ in {1..100}; do
+        ! said_in_log 'policy in force' || return 0
+        sleep 0.05
+    done
+    return 1
+}
+expect "once mended, the policy is in force without a reload" in_force
 
 echo "-- an upgrade"
 client sub -V 5 -u mqttservice -P "$service" -t 'dt/demo/#' -C 1 -W 60 >/tmp/received 2>&1 &
@@ -228,7 +287,7 @@ echo "-- purge, after the line was taken out"
 expect "apt installs it again" apt install "$package"
 sed -i '/^plugin/s/^/# /' "$conf"
 expect "apt purges it" apt purge mqtt-acl
-gone() { [[ ! -e $library && ! -e /usr/lib/mqtt-acl && -z $(ls -A /usr/lib/systemd/system/mosquitto.service.d 2>/dev/null) ]]; }
+gone() { ! last_good && [[ ! -e $library && ! -e /usr/lib/mqtt-acl && -z $(ls -A /usr/lib/systemd/system/mosquitto.service.d 2>/dev/null) ]]; }
 expect "nothing of it is left" gone
 sed -i '/^allow_anonymous/s/true/false/' "$conf"
 expect "the broker starts" restart

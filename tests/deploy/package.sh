@@ -123,6 +123,8 @@ expect "they name no folder of this machine" tells_no_path "$work/unpacked"
 expect "the SBOM is CycloneDX, and lists what is linked" lists_everything "$made.cdx.json" x86_64-unknown-linux-gnu
 expect "the same is in the package" cmp "$made.cdx.json" "$work/unpacked/usr/share/doc/mqtt-acl/sbom.cdx.json"
 expect "bash takes the completion" bash -n "$work/unpacked/usr/share/bash-completion/completions/mqtt-acl"
+schema() { "$work/unpacked/usr/bin/mqtt-acl" schema | cmp - "$work/unpacked/usr/share/mqtt-acl/policy.schema.json"; }
+expect "the schema for editors is the program's" schema
 if need lintian; then
     expect "lintian has nothing to complain about" lintian --allow-root --fail-on=error,warning "$made"
 else

@@ -488,7 +488,7 @@ BROKER int mosquitto_kick_client_by_username(const char *username, bool with_wil
 BROKER int mosquitto_broker_publish_copy(const char *id, const char *topic, int length, const void *payload, int qos, bool retain, mosquitto_property *properties)
 {
 	(void)id, (void)length, (void)payload, (void)properties;
-	on_main_thread("mosquitto_broker_publish");
+	only_in(MOSQ_EVT_TICK, "mosquitto_broker_publish");
 	emit("publish %s %d %d", hex(topic), qos, retain);
 	return MOSQ_ERR_SUCCESS;
 }

@@ -237,7 +237,14 @@ impl Host {
         self.loaded.push(plugin);
     }
 
+    /// With the last good policy kept beside the policy, and without watching, unless the options say otherwise.
     pub(crate) fn init(&mut self, options: &[(&str, &Path)]) -> Answer {
+        let mut options = options.to_vec();
+        let given = |key| options.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let state_dir = given("policy_file").and_then(Path::parent).unwrap_or(Path::new("/nonexistent")).join("state");
+        let defaults = [("state_dir", state_dir.as_path()), ("watch", Path::new("false"))];
+        let missing: Vec<_> = defaults.into_iter().filter(|(key, _)| given(key).is_none()).collect();
+        options.extend(missing);
         let options: String = options
             .iter()
             .map(|(key, value)| {
@@ -458,13 +465,22 @@ impl Host {
 
     /// The status, as /proc words it, of each thread of the plugin.
     pub(crate) fn threads(&self) -> Vec<String> {
+        self.each_thread("status")
+    }
+
+    /// The same in one line of numbers.
+    pub(crate) fn stats(&self) -> Vec<String> {
+        self.each_thread("stat")
+    }
+
+    fn each_thread(&self, file: &str) -> Vec<String> {
         let main = self.child.id().to_string();
         fs::read_dir(format!("/proc/{main}/task"))
             .unwrap()
             .map(|task| task.unwrap())
             .filter(|task| *task.file_name() != *main)
             // One that cannot be read has just ended.
-            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+            .filter_map(|task| fs::read_to_string(task.path().join(file)).ok())
             .collect()
     }
 

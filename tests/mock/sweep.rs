@@ -57,7 +57,7 @@ pub(crate) fn edits(host: &mut Host) {
     host.tick();
     let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
     let (mut kicked, mut spared, mut offline) = (0, 0, 0);
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for _ in 0..random.usize(..12) {
             act(host, &mut random, &now, &mut sessions);
         }
@@ -69,7 +69,8 @@ pub(crate) fn edits(host: &mut Host) {
             continue;
         }
         now = rights(&mut random, &now);
-        policy.write(&text(&now));
+        // The same text again would be no change.
+        policy.write(&format!("{}# {round}\n", text(&now)));
         // The pass is answered first, and drops nobody.
         host.sighup();
         let mut lines = Vec::new();

@@ -17,7 +17,7 @@ use super::mqtt::{Client, Connect, PATIENCE, V5, V311};
 /// Every password in the tests' policies, as a client sends it.
 pub(crate) const PASSWORD: &str = "sesame";
 /// The same as `mosquitto_passwd` writes it: cheap, so that logins do not make up the time of the tests.
-const PBKDF2: &str =
+pub(crate) const PBKDF2: &str =
     "$7$101$X9aGnLYlh470XxDz$wBdgUZw+pPQp9Wlmh9bHfG4DuWnZRLB7jDJhZpyep9AqD270f1vPt8g2gYaHhoPMyriOgUjtWWjDU0wJkb6rBw==";
 const ARGON2ID: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$QnQOb2tJuY/ZrqdDyEiQkA$w9Rmq5bTb5jXSGbJ4hDAYUCncvYp9Q/mTO0fuhVm5FU";
@@ -25,7 +25,7 @@ const ARGON2ID: &str =
 const SLOW: &str = "$argon2id$v=19$m=65536,t=4,p=1$c2l4dGVlbiBieXRlcyBvaw$398nVsGW0j5b3oB1/hZ+HFyR9v4ff97CUXEmwItu4/Y";
 /// A device's token, and its string.
 pub(crate) const TOKEN: &str = "mqttacl_j5_QBnQff6D8H63DZXzs-5wazaVXxwwN0Ye5Lmj7tSUX8fCUw";
-const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
+pub(crate) const TOKEN_STRING: &str = "$token$akAHzq35dAkzl9Z12d5LIfjLygc3310Wbe5TO6N7fAM";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -129,19 +129,38 @@ impl Install {
         let mut broker: Vec<String> = Vec::new();
         let root = if self.engine == Engine::Unpacked { self.root() } else { PathBuf::new() };
         let path = |inside: &str| format!("{}{inside}", root.display());
-        if setup.valgrind {
-            let errors = ["--error-exitcode=99", "--errors-for-leak-kinds=none", "--child-silent-after-fork=yes"];
+        let data = folder.join("data");
+        let (options, preloaded) = match setup.tool {
+            None => (Vec::new(), None),
+            Some(Tool::Memcheck) => (
+                ["--error-exitcode=99", "--errors-for-leak-kinds=none", "--child-silent-after-fork=yes"]
+                    .map(str::to_owned)
+                    .into(),
+                None,
+            ),
+            Some(Tool::Callgrind) => {
+                let file = format!("--callgrind-out-file={}", data.join(PROFILE).display());
+                (
+                    ["--tool=callgrind", "--instr-atstart=no", "--vgdb=no", &file].map(str::to_owned).into(),
+                    Some(folder.join(PROBE)),
+                )
+            }
+        };
+        if setup.tool.is_some() {
             broker.push(path("/usr/bin/valgrind.bin"));
-            broker.extend(errors.map(str::to_owned));
+            broker.extend(options);
         }
         if self.engine == Engine::Unpacked {
             broker.extend(self.loader());
+            broker.extend(
+                preloaded.into_iter().flat_map(|library| ["--preload".to_owned(), library.display().to_string()]),
+            );
         }
         broker.extend([path("/usr/sbin/mosquitto"), "-c".to_owned(), format!("{}/mosquitto.conf", folder.display())]);
 
         let Some(engine) = self.engine.command() else {
             let mut command = Command::new(&broker[0]);
-            command.args(&broker[1..]);
+            command.args(&broker[1..]).env("VALGRIND_LIB", path("/usr/libexec/valgrind"));
             return command;
         };
         let mut command = Command::new(engine);
@@ -156,11 +175,22 @@ impl Install {
             }
         }
         let mount = |path: &Path, mode: &str| format!("--volume={0}:{0}:{mode}", path.display());
-        command.args([mount(folder, "ro"), mount(&folder.join("data"), "rw")]);
+        command.args([mount(folder, "ro"), mount(&data, "rw")]);
         command.arg("--tmpfs=/tmp").arg(&self.image).args(broker);
         command
     }
 }
+
+/// What of valgrind a broker runs under.
+#[derive(Clone, Copy, Debug)]
+enum Tool {
+    Memcheck,
+    Callgrind,
+}
+
+/// The names of what it loads before the broker, and of what it writes.
+const PROBE: &str = "probe.so";
+const PROFILE: &str = "callgrind";
 
 /// What a test's broker is started with.
 #[derive(Clone, Debug)]
@@ -168,7 +198,8 @@ pub(crate) struct Setup {
     conf: String,
     policy: Option<String>,
     policy_mode: u32,
-    valgrind: bool,
+    tool: Option<Tool>,
+    patience: Duration,
     files: Vec<(&'static str, String)>,
     copies: Vec<(&'static str, PathBuf)>,
 }
@@ -182,7 +213,8 @@ impl Setup {
     /// A whole mosquitto.conf and no policy. `{port}`, `{port2}`, `{plugin}`, `{policy}` and `{folder}` are filled in.
     pub(crate) fn conf(conf: &str) -> Self {
         let (conf, files, copies) = (conf.to_owned(), Vec::new(), Vec::new());
-        let setup = Self { conf, policy: None, policy_mode: 0o644, valgrind: false, files, copies };
+        let patience = PATIENCE;
+        let setup = Self { conf, policy: None, policy_mode: 0o644, tool: None, patience, files, copies };
         setup.copy(LIBRARY, &plugin())
     }
 
@@ -208,6 +240,12 @@ impl Setup {
         self
     }
 
+    /// More lines after the others: options of a plugin that is named last.
+    pub(crate) fn option(mut self, line: &str) -> Self {
+        self.conf.push_str(line);
+        self
+    }
+
     /// A file beside mosquitto.conf.
     pub(crate) fn file(mut self, name: &'static str, text: &str) -> Self {
         self.files.push((name, text.to_owned()));
@@ -221,13 +259,27 @@ impl Setup {
     }
 
     pub(crate) fn under_valgrind(mut self) -> Self {
-        self.valgrind = true;
+        (self.tool, self.patience) = (Some(Tool::Memcheck), 3 * PATIENCE);
+        self
+    }
+
+    /// Counts instructions once this library, which is loaded before the broker, is told to. Unpacked brokers only.
+    pub(crate) fn under_callgrind(mut self, probe: &Path) -> Self {
+        self.tool = Some(Tool::Callgrind);
+        self.copy(PROBE, probe)
+    }
+
+    /// How long the broker may take to start and to end.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 }
 
-/// The two lines that put the plugin into a listener, or into all of them.
-pub(crate) const PLUGIN: &str = "plugin {plugin}\nplugin_opt_policy_file {policy}\n";
+/// The lines that put the plugin into a listener, or into all of them. A new policy waits for SIGHUP, unless a test is about
+/// just that.
+pub(crate) const PLUGIN: &str = "plugin {plugin}\nplugin_opt_policy_file {policy}\nplugin_opt_watch false\n\
+                                 plugin_opt_state_dir {folder}/data/mqtt-acl\n";
 
 /// A broker that a test started, or that did not want to start.
 #[derive(Debug)]
@@ -237,7 +289,7 @@ pub(crate) struct Broker {
     pub(crate) folder: PathBuf,
     name: String,
     engine: Engine,
-    valgrind: bool,
+    patience: Duration,
     process: Mutex<(Command, Child)>,
     /// The process inside the container, once it is asked for.
     pid: OnceLock<i32>,
@@ -247,12 +299,19 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker that listens.
     pub(crate) fn running(install: &Install, setup: &Setup) -> Self {
+        Self::try_running(install, setup)
+            .unwrap_or_else(|broker| panic!("the broker does not start:\n{}", broker.log.text()))
+    }
+
+    /// A broker that listens, or one that does not within its patience.
+    pub(crate) fn try_running(install: &Install, setup: &Setup) -> Result<Self, Box<Self>> {
         for _ in 0..5 {
             let broker = Self::start(install, setup);
-            match broker.log.find(0, |line| line.ends_with(" running") || line.contains("in use")) {
-                Some((_, line)) if line.contains("in use") => {}
-                Some(_) => return broker,
-                None => panic!("the broker does not start:\n{}", broker.log.text()),
+            let wanted = |line: &str| line.ends_with(" running") || line.contains("already in use");
+            match broker.log.find_within(broker.patience, 0, wanted) {
+                Some((_, line)) if line.contains("already in use") => {}
+                Some(_) => return Ok(broker),
+                None => return Err(Box::new(broker)),
             }
         }
         panic!("no free port")
@@ -306,19 +365,43 @@ impl Broker {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let log = Arc::new(Log::default());
         let child = launch(&mut command, &log);
-        let (engine, valgrind, process) = (install.engine, setup.valgrind, Mutex::new((command, child)));
-        Self { port, port2, folder, name, engine, valgrind, process, pid: OnceLock::new(), log }
+        let (engine, patience, process) = (install.engine, setup.patience, Mutex::new((command, child)));
+        Self { port, port2, folder, name, engine, patience, process, pid: OnceLock::new(), log }
     }
 
     /// Stops the broker in good order, and starts it again with the files it left.
     pub(crate) fn restart(&self) {
         self.stop();
+        self.start_again();
+    }
+
+    /// Starts a broker that has ended, with the files it left.
+    pub(crate) fn start_again(&self) {
+        let start = self.launch_again();
+        self.wait_log(start, |line| line.ends_with(" running"), "the broker running again");
+    }
+
+    /// The same where it must refuse to start; what it said.
+    pub(crate) fn refuses_to_start_again(&self) -> String {
+        let start = self.launch_again();
+        let status = self.wait();
+        let text = self.log_from(start);
+        assert!(!status.success() && !text.lines().any(|line| line.ends_with(" running")), "the broker runs:\n{text}");
+        text
+    }
+
+    fn launch_again(&self) -> usize {
         let start = self.log.len();
         self.log.reopen();
         let mut process = self.process();
         process.1 = launch(&mut process.0, &self.log);
-        drop(process);
-        self.wait_log(start, |line| line.ends_with(" running"), "the broker running again");
+        start
+    }
+
+    /// Ends the broker in no order at all.
+    pub(crate) fn kill(&self) {
+        self.signal("KILL");
+        assert!(!self.wait().success());
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
@@ -339,18 +422,18 @@ impl Broker {
 
     /// The same without the engine, which takes a good part of a second.
     pub(crate) fn hang_up_at_once(&self) {
-        rustix::process::kill_process(self.pid(), rustix::process::Signal::HUP).expect("SIGHUP");
+        rustix::process::kill_process(self.container_pid(), rustix::process::Signal::HUP).expect("SIGHUP");
     }
 
     /// The broker's memory in pages.
     pub(crate) fn memory(&self) -> u64 {
-        let path = format!("/proc/{}/statm", self.pid().as_raw_nonzero());
+        let path = format!("/proc/{}/statm", self.container_pid().as_raw_nonzero());
         let statm = fs::read_to_string(path).expect("the broker's memory");
         statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages")
     }
 
     /// The broker's process, as this machine numbers it.
-    fn pid(&self) -> rustix::process::Pid {
+    fn container_pid(&self) -> rustix::process::Pid {
         let number = match self.engine.command() {
             Some(engine) => *self.pid.get_or_init(|| {
                 let mut command = Command::new(engine);
@@ -401,11 +484,11 @@ impl Broker {
 
     /// Waits for a line of the log from there on.
     pub(crate) fn wait_log(&self, start: usize, wanted: impl Fn(&str) -> bool, what: &str) -> String {
-        let found = self.log.find(start, wanted);
+        let found = self.log.find_within(self.patience, start, wanted);
         found.unwrap_or_else(|| panic!("the log lacks {what}:\n{}", self.log.text())).1
     }
 
-    fn log_from(&self, start: usize) -> String {
+    pub(crate) fn log_from(&self, start: usize) -> String {
         self.log.state.lock().expect("the log").0[start..].join("\n")
     }
 
@@ -459,8 +542,19 @@ impl Broker {
         self.process.lock().expect("no test panics with the lock")
     }
 
+    /// The broker's own process, unless a container is around it.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        (self.engine == Engine::Unpacked).then(|| self.process().1.id())
+    }
+
+    /// Under callgrind: a file that a part of the counts is written to, and the one that the broker ends with.
+    pub(crate) fn profile(&self, part: Option<usize>) -> PathBuf {
+        let part = part.map_or(String::new(), |part| format!(".{part}"));
+        self.folder.join("data").join(format!("{PROFILE}{part}"))
+    }
+
     /// Through the engine: it hands on only those sent to itself that come late enough.
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let mut command = match self.engine.command() {
             Some(engine) => {
                 let mut command = Command::new(engine);
@@ -488,7 +582,7 @@ impl Broker {
     }
 
     fn wait(&self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE * if self.valgrind { 3 } else { 1 };
+        let deadline = Instant::now() + self.patience;
         loop {
             let status = self.process().1.try_wait();
             if let Some(status) = status.expect("the broker's state") {
@@ -565,7 +659,11 @@ impl Log {
 
     /// The first line from `start` on that is wanted, waiting for it; none when the broker ends or says nothing of it.
     fn find(&self, start: usize, wanted: impl Fn(&str) -> bool) -> Option<(usize, String)> {
-        let deadline = Instant::now() + PATIENCE;
+        self.find_within(PATIENCE, start, wanted)
+    }
+
+    fn find_within(&self, patience: Duration, start: usize, wanted: impl Fn(&str) -> bool) -> Option<(usize, String)> {
+        let deadline = Instant::now() + patience;
         let mut next = start;
         let mut state = self.state.lock().expect("the log");
         loop {
@@ -602,7 +700,7 @@ pub(crate) fn target() -> PathBuf {
     folder.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-fn fill_policy(text: &str) -> String {
+pub(crate) fn fill_policy(text: &str) -> String {
     text.replace("{password}", PBKDF2)
         .replace("{argon2id}", ARGON2ID)
         .replace("{slow}", SLOW)

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::{ExitCode, Termination};
 
+use clap::error::{ContextKind, ErrorKind};
 use mqtt_acl_policy::Failure;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -38,6 +39,10 @@ pub(crate) enum Error {
     Policy(Failure),
     /// The secret cannot be had, or cannot be used.
     Secret(String),
+    /// It cannot be done; why, and what to do about it.
+    Failed(String),
+    /// An edit was not made, for the policy would not be one any more.
+    Refused(Failure),
     /// Ctrl-C at the prompt.
     Interrupted,
     /// The result could not be written.
@@ -58,6 +63,10 @@ impl Error {
                 complain(format_args!("mqtt-acl: {text}"));
                 return Exit::Usage;
             }
+            Self::Refused(failure) => {
+                complain("mqtt-acl: nothing was changed, because the policy would then be refused:");
+                return Self::Policy(failure).report();
+            }
             Self::Policy(Failure::Invalid(problems)) => problems.iter().for_each(complain),
             Self::Policy(Failure::Missing(path)) => complain(format_args!(
                 "{}: there is no such file, and a broker that starts without it admits nobody (name the right one)",
@@ -68,7 +77,7 @@ impl Error {
                  meant)",
                 path.display()
             )),
-            Self::Secret(text) => complain(format_args!("mqtt-acl: {text}")),
+            Self::Secret(text) | Self::Failed(text) => complain(format_args!("mqtt-acl: {text}")),
             // As if the signal had come right away: the shell must see it to end a script.
             Self::Interrupted => {
                 let _ = kill_process(getpid(), Signal::INT);
@@ -83,6 +92,13 @@ impl Error {
 
 /// Prints what clap has to say: help and version on standard output, everything else on standard error.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
+    // Without repeating the value, which may be a secret.
+    if let (ErrorKind::TooManyValues, Some(argument)) = (error.kind(), error.get(ContextKind::InvalidArg)) {
+        return Error::Usage(format!(
+            "`{argument}` takes no value (secrets are asked for, or read from standard input)"
+        ))
+        .report();
+    }
     let text = error.render().to_string();
     if error.use_stderr() {
         text.trim_end().lines().for_each(complain);

@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod edit;
 mod exit;
+mod json;
 #[cfg(feature = "pages")]
 mod pages;
+mod progress;
 mod secret;
 mod source;
 mod text;
@@ -14,7 +17,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, hash, test, token};
+use crate::command::{check, doctor, explain, hash, schema, test, token, user, who_can};
 use crate::exit::{Exit, Outcome};
 
 /// Check, test and explain the policy of the Mosquitto plugin mqtt-acl
@@ -32,11 +35,14 @@ Examples:
   mqtt-acl test policy.toml               each line of the policy's own tests
   mqtt-acl hash                           a password string for the policy
   mqtt-acl token                          a secret for a device, and its string for the policy
+  mqtt-acl user add dev00004 --token      a device, and its secret
+  mqtt-acl doctor                         the broker's whole installation
   mqtt-acl explain policy.toml --user dev00001 publish dt/demo/1/dev00001/senml
+  mqtt-acl who-can publish dt/demo/1/dev00001/senml
 
 Exit status:
-  0  fine; for `explain`: allowed
-  1  problems, a failed test; for `explain`: refused
+  0  fine; for `explain`: allowed; for `who-can`: somebody
+  1  problems, a failed test; for `explain`: refused; for `who-can`: nobody
   2  wrong usage
 
 `mqtt-acl COMMAND --help` explains a command."
@@ -53,6 +59,10 @@ enum Command {
     Hash(hash::Hash),
     Token(token::Token),
     Explain(explain::Explain),
+    User(user::User),
+    Doctor(doctor::Doctor),
+    Schema(schema::Schema),
+    WhoCan(who_can::WhoCan),
 }
 
 impl Command {
@@ -63,6 +73,10 @@ impl Command {
             Self::Hash(command) => command.run(out),
             Self::Token(command) => command.run(out),
             Self::Explain(command) => command.run(out),
+            Self::User(command) => command.run(out),
+            Self::Doctor(command) => command.run(out),
+            Self::Schema(command) => command.run(out),
+            Self::WhoCan(command) => command.run(out),
         }
     }
 }

@@ -22,9 +22,14 @@ pub(crate) fn write<Arguments: CommandFactory>() -> io::Result<()> {
     }
     let mut program = Arguments::command().disable_help_subcommand(true);
     program.build();
-    page(&program, "mqtt-acl", &folder)?;
-    for command in program.get_subcommands() {
-        page(command, &format!("mqtt-acl-{}", command.get_name()), &folder)?;
+    pages(&program, "mqtt-acl", &folder)
+}
+
+/// A page for the command, and one for each of its sub-commands.
+fn pages(command: &Command, name: &str, folder: &Path) -> io::Result<()> {
+    page(command, name, folder)?;
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        pages(command, &format!("{name}-{}", command.get_name()), folder)?;
     }
     Ok(())
 }

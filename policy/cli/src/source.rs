@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use mqtt_acl_policy::{Trust, user_id};
+use mqtt_acl_policy::{Trust, user_id, user_ids};
 
 use crate::exit::Error;
 
@@ -11,7 +11,7 @@ use crate::exit::Error;
 pub(crate) const USUAL_FILE: &str = "/etc/mosquitto/mqtt-acl/policy.toml";
 
 /// The user that Debian's and most other brokers run as.
-const USUAL_BROKER_USER: &str = "mosquitto";
+pub(crate) const USUAL_BROKER_USER: &str = "mosquitto";
 
 /// Whose files may make policy: root's, the broker's, and those of whoever runs the command (S18).
 #[derive(Args, Debug)]
@@ -31,6 +31,12 @@ impl Owners {
             None if file == Path::new(USUAL_FILE) => trust.read_by(USUAL_BROKER_USER),
             None => trust,
         })
+    }
+
+    /// The user and group of a file that is made for the broker: the broker's, where root makes it.
+    pub(crate) fn of_new_files(&self) -> Option<(u32, u32)> {
+        let name = self.broker_user.as_deref().unwrap_or(USUAL_BROKER_USER);
+        user_ids(name).filter(|_| rustix::process::geteuid().is_root())
     }
 
     pub(crate) fn trust(&self) -> Result<Trust, Error> {

@@ -5,7 +5,20 @@ use std::ops::RangeInclusive;
 use argon2::Params;
 use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
 
-use super::{Credential, Prf, Scheme};
+use smallvec::SmallVec;
+
+use super::{Prf, Scheme};
+
+/// What a password string says.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) scheme: Scheme,
+    pub(super) salt: Bytes,
+    pub(super) hash: Bytes,
+}
+
+/// As many as a salt or a hash may have.
+type Bytes = SmallVec<[u8; 64]>;
 
 /// What one password string may ask of a login: the broker waits for it, so nobody's policy may ask for more.
 mod most {
@@ -34,7 +47,7 @@ const HASH: RangeInclusive<usize> = 16..=64;
 const INSTEAD: &str = "write the output of `mqtt-acl hash` or `mqtt-acl token`";
 
 /// Reads a password string; what is wrong with it never repeats it, for it is a secret of sorts.
-pub(super) fn credential(text: &str) -> Result<Credential, String> {
+pub(super) fn parts(text: &str) -> Result<Parts, String> {
     const KINDS: [(&str, Reader, &str); 9] = [
         ("$argon2id$", argon2id, "argon2id"),
         ("$token$", token, "`$token$`"),
@@ -62,7 +75,7 @@ pub(super) fn credential(text: &str) -> Result<Credential, String> {
     Err(format!("{what} ({INSTEAD})"))
 }
 
-type Reader = fn(&str) -> Result<Credential, String>;
+type Reader = fn(&str) -> Result<Parts, String>;
 
 /// What makes the string too weak to be kept, if anything does.
 pub(super) fn weakness(scheme: &Scheme) -> Option<String> {
@@ -81,7 +94,7 @@ pub(super) fn weakness(scheme: &Scheme) -> Option<String> {
 }
 
 /// `$argon2id$v=19$m=<KiB>,t=<passes>,p=<lanes>$<salt>$<hash>` (RFC 9106, PHC string format).
-fn argon2id(text: &str) -> Result<Credential, String> {
+fn argon2id(text: &str) -> Result<Parts, String> {
     let [version, cost, salt, hash] = fields(text)?;
     if version != "v=19" {
         return Err("only version 19 is known".into());
@@ -97,29 +110,29 @@ fn argon2id(text: &str) -> Result<Credential, String> {
     Params::new(memory, passes, lanes, None).map_err(|_| "the parameters are out of argon2's range")?;
     let salt = decode::<Base64Unpadded>(salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
     let hash = decode::<Base64Unpadded>(hash, HASH).ok_or("the hash is not base64 of 16 to 64 bytes")?;
-    Ok(Credential::new(Scheme::Argon2id { memory, passes, lanes }, salt, hash))
+    Ok(Parts { scheme: Scheme::Argon2id { memory, passes, lanes }, salt, hash })
 }
 
-fn unknown_argon2(_: &str) -> Result<Credential, String> {
+fn unknown_argon2(_: &str) -> Result<Parts, String> {
     Err("of the kinds of argon2 only argon2id is known".into())
 }
 
 /// `$token$<SHA-256 of the token>`.
-fn token(text: &str) -> Result<Credential, String> {
+fn token(text: &str) -> Result<Parts, String> {
     let hash = decode::<Base64UrlUnpadded>(text, 32..=32)
         .or_else(|| decode::<Base64Unpadded>(text, 32..=32))
         .ok_or("the digest is not base64 of 32 bytes")?;
-    Ok(Credential::new(Scheme::Token, Box::default(), hash))
+    Ok(Parts { scheme: Scheme::Token, salt: Bytes::new(), hash })
 }
 
 /// `$7$<iterations>$<salt>$<hash>`: PBKDF2-HMAC-SHA512, as `mosquitto_passwd` writes it.
-fn mosquitto_pbkdf2(text: &str) -> Result<Credential, String> {
+fn mosquitto_pbkdf2(text: &str) -> Result<Parts, String> {
     let [iterations, salt, hash] = fields(text)?;
     pbkdf2(Prf::Sha512, iterations, salt, hash, 64..=64)
 }
 
 /// `PBKDF2$<sha256 or sha512>$<iterations>$<salt>$<hash>`, as mosquitto-go-auth writes it, with its default encoding.
-fn go_auth_pbkdf2(text: &str) -> Result<Credential, String> {
+fn go_auth_pbkdf2(text: &str) -> Result<Parts, String> {
     let [prf, iterations, salt, hash] = fields(text)?;
     let prf = match prf {
         "sha256" => Prf::Sha256,
@@ -129,13 +142,7 @@ fn go_auth_pbkdf2(text: &str) -> Result<Credential, String> {
     pbkdf2(prf, iterations, salt, hash, HASH)
 }
 
-fn pbkdf2(
-    prf: Prf,
-    iterations: &str,
-    salt: &str,
-    hash: &str,
-    sizes: RangeInclusive<usize>,
-) -> Result<Credential, String> {
+fn pbkdf2(prf: Prf, iterations: &str, salt: &str, hash: &str, sizes: RangeInclusive<usize>) -> Result<Parts, String> {
     let iterations = number(iterations).filter(|n| *n >= 1).ok_or("the iterations are not a number")?;
     if iterations > most::PBKDF2_ITERATIONS {
         return Err(format!(
@@ -144,36 +151,37 @@ fn pbkdf2(
         ));
     }
     let bytes = if sizes.start() == sizes.end() { "64 bytes" } else { "16 to 64 bytes" };
-    let hash = decode::<Base64>(hash, sizes).ok_or(format!("the hash is not base64 of {bytes}"))?;
+    let hash = decode::<Base64>(hash, sizes).ok_or_else(|| format!("the hash is not base64 of {bytes}"))?;
     let salt = decode::<Base64>(salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
-    Ok(Credential::new(Scheme::Pbkdf2 { prf, iterations }, salt, hash))
+    Ok(Parts { scheme: Scheme::Pbkdf2 { prf, iterations }, salt, hash })
 }
 
 /// `$6$<salt>$<hash>`: one SHA-512 of password and salt, as `mosquitto_passwd` wrote it before 2.0.
-fn mosquitto_sha512(text: &str) -> Result<Credential, String> {
+fn mosquitto_sha512(text: &str) -> Result<Parts, String> {
     let [salt, hash] = fields(text)?;
     let hash = decode::<Base64>(hash, 64..=64).ok_or("the hash is not base64 of 64 bytes")?;
     let salt = decode::<Base64>(salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
-    Ok(Credential::new(Scheme::Sha512, salt, hash))
+    Ok(Parts { scheme: Scheme::Sha512, salt, hash })
 }
 
 /// `$2b$<cost>$<22 characters of salt><31 of hash>`, kept as it is: bcrypt has a base64 of its own.
-fn bcrypt(text: &str) -> Result<Credential, String> {
+fn bcrypt(text: &str) -> Result<Parts, String> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| "it is not `$2b$<cost>$` and 53 characters")?;
     let cost = parts.get_cost();
     if cost > most::BCRYPT_COST {
         return Err(format!("a cost of {cost} is too dear: every login would cost it; {} at most", most::BCRYPT_COST));
     }
-    Ok(Credential::new(Scheme::Bcrypt { cost }, Box::default(), text.as_bytes().into()))
+    Ok(Parts { scheme: Scheme::Bcrypt { cost }, salt: Bytes::new(), hash: text.as_bytes().into() })
 }
 
 /// The fields between `$`, as many as there must be.
 fn fields<const N: usize>(text: &str) -> Result<[&str; N], String> {
-    let fields: Vec<_> = text.split('$').collect();
-    let count = fields.len();
-    fields
-        .try_into()
-        .map_err(|_| if count < N { "a field is missing".into() } else { "there is text after the hash".into() })
+    let mut rest = text.split('$');
+    let mut fields = [""; N];
+    for field in &mut fields {
+        *field = rest.next().ok_or("a field is missing")?;
+    }
+    if rest.next().is_some() { Err("there is text after the hash".into()) } else { Ok(fields) }
 }
 
 fn argon2_cost(text: &str) -> Option<(u32, u32, u32)> {
@@ -193,9 +201,10 @@ fn work(memory: u32, passes: u32) -> u64 {
     u64::from(memory) * u64::from(passes)
 }
 
-fn decode<E: Encoding>(text: &str, sizes: RangeInclusive<usize>) -> Option<Box<[u8]>> {
-    let bytes = E::decode_vec(text).ok()?;
-    sizes.contains(&bytes.len()).then(|| bytes.into())
+fn decode<E: Encoding>(text: &str, sizes: RangeInclusive<usize>) -> Option<Bytes> {
+    let mut buffer = [0; 64];
+    let bytes = E::decode(text, &mut buffer).ok()?;
+    sizes.contains(&bytes.len()).then(|| Bytes::from_slice(bytes))
 }
 
 #[cfg(test)]
@@ -226,12 +235,12 @@ mod tests {
             ("PBKDF2$md5$1000$c2FsdHNhbHRzYWx0$x", "digests"),
             ("$token$abc", "32 bytes"),
         ] {
-            let problem = credential(text).unwrap_err();
+            let problem = parts(text).unwrap_err();
             assert!(problem.contains(part), "{text}: {problem}");
             assert!(!problem.contains("hunter2"));
         }
         let trailing = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${hash}$x");
-        assert!(credential(&trailing).unwrap_err().contains("after the hash"));
+        assert!(parts(&trailing).unwrap_err().contains("after the hash"));
     }
 
     #[test]
@@ -245,7 +254,7 @@ mod tests {
             (format!("$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ${short}"), "m=64,t=1"),
             ("$2b$04$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".into(), "cost of 4"),
         ] {
-            let weakness = credential(&text).unwrap().weakness().unwrap();
+            let weakness = weakness(&parts(&text).unwrap().scheme).unwrap();
             assert!(weakness.contains(part), "{weakness}");
         }
     }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod hash;
@@ -11,6 +13,12 @@ mod host;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod test;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod user;
+#[cfg(test)]
+mod who_can;

@@ -7,7 +7,26 @@ use crate::host::{Folder, Ran, good};
 fn version_and_help_are_results() {
     let folder = Folder::new();
     folder.run("--version").is(0, concat!("mqtt-acl ", env!("CARGO_PKG_VERSION"), "\n"), "");
-    for words in ["--help", "-h", "check --help", "test --help", "hash --help", "explain --help"] {
+    for words in [
+        "--help",
+        "-h",
+        "check --help",
+        "test --help",
+        "hash --help",
+        "explain --help",
+        "token --help",
+        "user --help",
+        "user add --help",
+        "user remove --help",
+        "user disable --help",
+        "user enable --help",
+        "user passwd --help",
+        "user list --help",
+        "user show --help",
+        "doctor --help",
+        "schema --help",
+        "who-can --help",
+    ] {
         let ran = folder.run(words);
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{words}");
         for part in ["Usage: mqtt-acl", "Examples:\n  mqtt-acl ", "Exit status:\n  0  ", "\n  2  wrong usage"] {
@@ -23,7 +42,13 @@ fn wrong_usage_is_2_and_says_what_is_right() {
     let folder = Folder::with(good());
     for (words, part) in [
         ("", "Usage: mqtt-acl <COMMAND>"),
-        ("chekc", "a similar subcommand exists: 'check'"),
+        ("chekc", "similar subcommands exist: 'schema', 'check'"),
+        ("user", "Usage: mqtt-acl user <COMMAND>"),
+        ("user ad x", "a similar subcommand exists: 'add'"),
+        ("user remove", "<NAME>..."),
+        ("user show", "<NAME>"),
+        ("doctor a b", "unexpected argument 'b'"),
+        ("schema a", "unexpected argument 'a'"),
         ("check a b", "unexpected argument 'b'"),
         ("check --brokeruser x", "a similar argument exists: '--broker-user'"),
         ("check --broker-user no-such-user policy.toml", "this machine has no user `no-such-user`"),
@@ -36,6 +61,15 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         ("explain policy.toml connect --anonymous --user dev1", "cannot be used with"),
         ("explain policy.toml --user dev1 publish", "<TOPIC>"),
         ("explain policy.toml --user dev1 connect x", "`connect` takes no topic (leave out `x`)"),
+        ("who-can", "<ACTION> <TOPIC>"),
+        ("who-can publish", "<TOPIC>"),
+        ("who-can eat x", "[possible values: publish, subscribe, receive]"),
+        (
+            "who-can publish a/+ policy.toml",
+            "`a/+` is not a topic name (write one topic, without wildcards, or ask what",
+        ),
+        ("who-can subscribe a/#/b policy.toml", "`a/#/b` is not a topic filter (write wildcards as whole levels"),
+        ("who-can subscribe $share/a policy.toml", "`$share/a` is not a topic filter"),
     ] {
         let ran = folder.run(words);
         assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{words}: {ran:?}");
@@ -47,12 +81,24 @@ fn wrong_usage_is_2_and_says_what_is_right() {
 fn arguments_do_not_reach_the_terminals_controls() {
     let folder = Folder::with(good());
     let evil = "\u{1b}[2J\u{7}\r\u{202e}x";
+    let evil_path = format!("none/{evil}");
     for arguments in [
         vec![evil],
         vec!["check", evil],
         vec!["check", "policy.toml", evil],
         vec!["check", "--broker-user", evil],
         vec!["test", evil],
+        vec!["user", evil],
+        vec!["user", "add", evil, "--no-password", "--policy", "policy.toml"],
+        vec!["user", "add", "x", "--no-password", "--role", evil, "--policy", "policy.toml"],
+        vec!["user", "add", "x", "--no-password", "--file", evil, "--policy", "policy.toml"],
+        vec!["user", "add", "x", "--token", "--out", &evil_path, "--policy", "policy.toml"],
+        vec!["user", "add", "--from", evil, "--policy", "policy.toml"],
+        vec!["user", "show", evil, "--policy", "policy.toml"],
+        vec!["user", "list", "--policy", evil],
+        vec!["token", evil, "--policy", "policy.toml"],
+        vec!["doctor", evil],
+        vec!["doctor", "policy.toml", "--mosquitto", evil],
         vec!["explain", evil, "--user", "dev1", "connect"],
         vec!["explain", "policy.toml", "--user", evil, "connect"],
         vec!["explain", "policy.toml", "--user", "dev1", "--client-id", evil, "connect"],
@@ -60,6 +106,11 @@ fn arguments_do_not_reach_the_terminals_controls() {
         vec!["explain", "policy.toml", "--user", "dev1", "subscribe", evil],
         vec!["explain", "policy.toml", "--user", "dev1", "connect", evil],
         vec!["explain", "policy.toml", "--user", "dev1", evil],
+        vec!["explain", "policy.toml", "--user", evil, "publish", evil, "--json"],
+        vec!["who-can", "publish", evil, "policy.toml"],
+        vec!["who-can", "publish", evil, "policy.toml", "--json"],
+        vec!["who-can", evil, "x", "policy.toml"],
+        vec!["who-can", "publish", "x", evil],
     ] {
         let ran = folder.run_with(&arguments);
         ran.is_tame();
@@ -70,7 +121,13 @@ fn arguments_do_not_reach_the_terminals_controls() {
 #[test]
 fn a_reader_that_leaves_is_no_panic() {
     let folder = Folder::with(good());
-    for words in ["check policy.toml", "test policy.toml", "explain policy.toml --user dev1 connect", "--help"] {
+    for words in [
+        "check policy.toml",
+        "test policy.toml",
+        "explain policy.toml --user dev1 connect",
+        "who-can publish dt/dev1/x policy.toml",
+        "--help",
+    ] {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);
         let mut command = folder.command(words.split_whitespace());

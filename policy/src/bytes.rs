@@ -1,0 +1,74 @@
+//! Bytes read eight at a time: names and levels are short, and calling C's library for them costs more than comparing them.
+
+/// Whether both are the same.
+#[inline]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    // From eight bytes on, the first and the last eight may overlap and are all of up to sixteen.
+    match (one.first_chunk::<8>(), other.first_chunk::<8>(), one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        _ if one.len() != other.len() => false,
+        (Some(a), Some(b), Some(y), Some(z)) if one.len() <= 16 => a == b && y == z,
+        (None, None, ..) => one.iter().zip(other).all(|(a, b)| a == b),
+        _ => one == other,
+    }
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// Eight bytes of a text, the first of them the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word(pub(crate) u64);
+
+impl Word {
+    /// The first eight bytes of a text; zeros where it is shorter.
+    pub(crate) fn first(text: &[u8]) -> Self {
+        match text.first_chunk() {
+            Some(first) => Self(u64::from_le_bytes(*first)),
+            None => Self(text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+        }
+    }
+
+    /// Where the byte is first among the eight.
+    #[inline]
+    pub(crate) fn position(self, byte: u8) -> Option<usize> {
+        let zeros = self.0 ^ (EACH * u64::from(byte));
+        // The lowest bit found is true; those above it may be borrowed.
+        match zeros.wrapping_sub(EACH) & !zeros & (EACH << 7) {
+            0 => None,
+            found => Some(found.trailing_zeros() as usize / 8),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lengths_are_compared_whole() {
+        let text: Vec<u8> = (1..=40).collect();
+        for length in 0..=40 {
+            let one = &text[..length];
+            assert!(same(one, one), "{length}");
+            assert!(!same(one, &text[..(length + 1) % 41]), "{length}");
+            for at in 0..length {
+                let mut other = one.to_vec();
+                other[at] ^= 0x80;
+                assert!(!same(one, &other), "{length} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_is_found_where_it_is_first() {
+        for (text, position) in [
+            (&b"/aaaaaaa"[..], Some(0)),
+            (b"a/", Some(1)),
+            (b"aaaaaaa/", Some(7)),
+            (b"aaaaaaaa/", None),
+            (b"a0//.///", Some(2)),
+            (b"", None),
+        ] {
+            assert_eq!(Word::first(text).position(b'/'), position, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! What the rules say of a topic name.
+
+use smallvec::SmallVec;
+
+use super::{Children, Edge, FEW, Forest, Kind, Kinds, NONE, Node, Root};
+use crate::bytes::{Word, same};
+use crate::decision::RuleId;
+use crate::template::{Names, Variable};
+use crate::topic;
+
+/// A topic name, ready to be walked along.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Topic<'t> {
+    text: &'t [u8],
+    /// Its last bytes, eight or all of them, behind zeros.
+    last: u64,
+}
+
+/// What the rules of a tree say of one topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) allow: Option<RuleId>,
+    pub(crate) deny: Option<RuleId>,
+}
+
+impl<'t> Topic<'t> {
+    #[inline]
+    pub(crate) fn new(text: &'t [u8]) -> Self {
+        let last = match text.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => text.iter().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
+        };
+        Self { text, last }
+    }
+
+    /// Eight bytes from here on; behind the end there is one `/`, and then zeros.
+    #[inline]
+    fn word(&self, at: usize) -> Word {
+        let rest = self.text.get(at..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(eight) => Word(u64::from_le_bytes(*eight)),
+            None => {
+                let bits = 8 * rest.len() as u32;
+                // The shift drops what lies before, which may be all.
+                let left = self.last.checked_shr(64 - bits).unwrap_or(0);
+                Word(left | u64::from(b'/') << bits)
+            }
+        }
+    }
+
+    /// Where the level ends that begins here with this word.
+    #[inline]
+    fn end(&self, mut at: usize, mut word: Word) -> usize {
+        loop {
+            if let Some(position) = word.position(b'/') {
+                return at + position;
+            }
+            at += 8;
+            word = self.word(at);
+        }
+    }
+
+    /// Where this level ends, if it is the one that begins here.
+    #[inline]
+    fn end_of(&self, at: usize, level: &[u8]) -> Option<usize> {
+        let end = at + level.len();
+        let ends = self.text.get(end).is_none_or(|byte| *byte == b'/');
+        (ends && same(self.text.get(at..end)?, level)).then_some(end)
+    }
+}
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) allow: Kind,
+    pub(crate) deny: Kind,
+}
+
+impl Wanted {
+    #[inline]
+    fn kinds(self) -> u8 {
+        self.allow.bit() | self.deny.bit()
+    }
+}
+
+/// Of a literal this long or longer a word holds but a part, and not the `/` behind it.
+const LONG: usize = 8;
+
+impl Node {
+    /// Whether the level that begins with this word is this literal or, where that is long, may be.
+    #[inline]
+    fn is_literal(&self, word: Word) -> bool {
+        word.0.wrapping_shl(u32::from(self.shift)) == self.word
+    }
+
+    /// The length of a literal.
+    #[inline]
+    fn length(&self) -> usize {
+        match self.edge {
+            Edge::Literal { length, .. } => usize::from(length),
+            _ => 0,
+        }
+    }
+}
+
+impl Forest {
+    /// A rule of a tree that allows this, where nothing in the tree denies anything of the kind.
+    ///
+    /// This is what nearly every message asks for. Where but one way leads on from each node, as in most trees, it keeps
+    /// nothing in mind but the node and the place in the topic.
+    #[inline(never)]
+    pub(crate) fn first(&self, root: Root, topic: &Topic<'_>, names: &Names<'_>, allow: Kind) -> Option<RuleId> {
+        let mut node = self.node(root.0)?;
+        let mut at = 0;
+        if topic::is_reserved(topic.text) {
+            return self.find(root, topic, names, Wanted { allow, deny: allow }).allow;
+        }
+        loop {
+            if !node.kinds.has(allow.bit(), Kinds::BELOW) {
+                return None;
+            }
+            if node.kinds.has(allow.bit(), Kinds::REST) {
+                return self.ends(node.rest).of(allow);
+            }
+            if at > topic.text.len() {
+                return self.ends(node.exact).of(allow);
+            }
+            match node.children {
+                Children::FewLiterals => {
+                    let word = topic.word(at);
+                    let mut child = self.node(node.literal)?;
+                    while !child.is_literal(word) {
+                        child = self.child(child.next)?;
+                    }
+                    if child.length() >= LONG {
+                        topic.end_of(at, self.label(child)?)?;
+                    }
+                    at = at.wrapping_add(child.length()).wrapping_add(1);
+                    node = child;
+                }
+                Children::Plus => {
+                    node = self.node(node.plus)?;
+                    at = topic.end(at, topic.word(at)).wrapping_add(1);
+                }
+                Children::User => {
+                    node = self.node(node.variable)?;
+                    at = topic.end_of(at, names.value(Variable::User)?)?.wrapping_add(1);
+                }
+                Children::None => return None,
+                Children::Mixed => {
+                    let walk =
+                        Walk { forest: self, topic, names, wanted: Wanted { allow, deny: allow }, denies: false };
+                    return walk.all((node, at)).allow;
+                }
+            }
+        }
+    }
+
+    /// What the rules of a tree say of a topic name. A deny that is found ends the search: nothing overrides it.
+    pub(crate) fn find(&self, root: Root, topic: &Topic<'_>, names: &Names<'_>, wanted: Wanted) -> Found {
+        let Some(first) = self.node(root.0) else { return Found::default() };
+        let denies = first.kinds.has(wanted.deny.bit(), Kinds::BELOW);
+        let walk = Walk { forest: self, topic, names, wanted, denies };
+        if topic::is_reserved(topic.text) { walk.reserved(first) } else { walk.all((first, 0)) }
+    }
+}
+
+/// A walk down one tree, along one topic.
+struct Walk<'w> {
+    forest: &'w Forest,
+    topic: &'w Topic<'w>,
+    names: &'w Names<'w>,
+    wanted: Wanted,
+    /// Whether the tree has any deny of that kind.
+    denies: bool,
+}
+
+/// A node, and where in the topic the level below it begins, which is beyond the end where there is none.
+type Place<'w> = (&'w Node, usize);
+
+impl<'w> Walk<'w> {
+    /// Looks along all ways that lead on from a place.
+    fn all(&self, mut place: Place<'w>) -> Found {
+        let mut found = Found::default();
+        let mut later: SmallVec<[Place<'w>; 16]> = SmallVec::new();
+        while !self.is_decided(place, &mut found) {
+            if !self.is_end(place) {
+                self.ways(place, true, |way| later.push(way));
+            }
+            let Some(next) = later.pop() else { break };
+            place = next;
+        }
+        found
+    }
+
+    /// The same from the root for a topic whose first level begins with `$`, which wildcards do not match, nor do variables
+    /// stand for it.
+    #[cold]
+    fn reserved(&self, root: &'w Node) -> Found {
+        let mut first = None;
+        self.ways((root, 0), false, |way| first = Some(way));
+        first.map_or_else(Found::default, |place| self.all(place))
+    }
+
+    #[inline]
+    fn is_end(&self, (_, at): Place<'_>) -> bool {
+        at > self.topic.text.len()
+    }
+
+    /// Notes the rules that end here and fit. Says whether that decides.
+    #[inline]
+    fn is_decided(&self, place: Place<'_>, found: &mut Found) -> bool {
+        #[cfg(test)]
+        tests::VISITS.with(|visits| visits.set(visits.get() + 1));
+        let node = place.0;
+        let rest = node.kinds.has(self.wanted.kinds(), Kinds::REST);
+        let exact = self.is_end(place) && node.kinds.has(self.wanted.kinds(), Kinds::EXACT);
+        if !rest && !exact {
+            return false;
+        }
+        for (_, ends) in [(rest, node.rest), (exact, node.exact)].into_iter().filter(|(fits, _)| *fits) {
+            let ends = self.forest.ends(ends);
+            found.allow = found.allow.or(ends.of(self.wanted.allow));
+            found.deny = found.deny.or(ends.of(self.wanted.deny));
+        }
+        found.deny.is_some() || (found.allow.is_some() && !self.denies)
+    }
+
+    /// Where the next level of the topic leads to: at most one by a literal, and by `+`, and by variables.
+    #[inline]
+    fn ways(&self, (node, at): Place<'w>, wild: bool, mut follow: impl FnMut(Place<'w>)) {
+        let Self { forest, topic, names, wanted, .. } = *self;
+        let mut follow = |child: &'w Node, end: usize| {
+            if child.kinds.has(wanted.kinds(), Kinds::BELOW) {
+                follow((child, end + 1));
+            }
+        };
+        let word = topic.word(at);
+        if node.plus != NONE && wild {
+            if let Some(child) = forest.node(node.plus) {
+                follow(child, topic.end(at, word));
+            }
+        }
+        if node.variable != NONE {
+            for (_, child) in forest.siblings(node.variable) {
+                let Edge::Variable(variable) = child.edge else { continue };
+                if let Some(end) = names.value(variable).and_then(|value| topic.end_of(at, value)) {
+                    follow(child, end);
+                }
+            }
+        }
+        if node.literals > FEW {
+            let end = topic.end(at, word);
+            let child = forest.one_of_many(node, topic.text.get(at..end).unwrap_or_default());
+            if let Some(child) = forest.child(child) {
+                follow(child, end);
+            }
+        } else if node.literal != NONE {
+            for (_, child) in forest.siblings(node.literal) {
+                let is_whole = || forest.label(child).is_some_and(|label| topic.end_of(at, label).is_some());
+                if child.is_literal(word) && (child.length() < LONG || is_whole()) {
+                    return follow(child, at + child.length());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::template::Template;
+
+    thread_local! {
+        /// The nodes that walks along all ways have looked at.
+        pub(super) static VISITS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    const WANTED: Wanted = Wanted { allow: Kind::AllowPublish, deny: Kind::DenyPublish };
+
+    fn forest(filters: impl Iterator<Item = (String, Kind)>) -> (Forest, Root) {
+        let mut forest = Forest::new();
+        let root = forest.plant();
+        for (number, (filter, kind)) in filters.enumerate() {
+            let rule = RuleId(u32::try_from(number).unwrap());
+            forest.insert(root, &Template::parse(&filter).unwrap(), kind, rule);
+        }
+        (forest, root)
+    }
+
+    fn visits(forest: &Forest, root: Root, topic: &str) -> u32 {
+        VISITS.set(0);
+        forest.find(root, &Topic::new(topic.as_bytes()), &Names::new(Some(b"u"), b"c", &[]), WANTED);
+        VISITS.get()
+    }
+
+    /// All filters of so many levels of these texts.
+    fn all_filters(levels: u32, texts: &[&str]) -> Vec<String> {
+        (1..levels).fold(texts.iter().map(|text| (*text).to_owned()).collect(), |filters: Vec<String>, _| {
+            filters.iter().flat_map(|filter| texts.iter().map(move |text| format!("{filter}/{text}"))).collect()
+        })
+    }
+
+    #[test]
+    fn a_walk_visits_what_the_topic_reaches_and_nothing_twice() {
+        // Nothing fits in the end, so nothing cuts the walk short; a deny elsewhere keeps an allow from doing so.
+        let rules = all_filters(9, &["a", "+"]);
+        let (forest, root) = forest(
+            rules.iter().map(|rule| (format!("{rule}/z"), Kind::AllowPublish)).chain([("z".into(), Kind::DenyPublish)]),
+        );
+        let all = u32::try_from(forest.nodes.len()).unwrap();
+        assert_eq!(visits(&forest, root, "a/a/a/a/a/a/a/a/a"), (1 << 10) - 1, "the whole tree but its `z`");
+        assert_eq!(visits(&forest, root, "a/a/a/a/a/a/a/a/a/y"), (1 << 10) - 1);
+        assert_eq!(visits(&forest, root, "b/b/b/b/b/b/b/b/b/y"), 10, "only what `+` reaches");
+        assert_eq!(visits(&forest, root, &"a".repeat(65_535)), 2, "a long level is one");
+        assert!(visits(&forest, root, &vec!["a"; 200].join("/")) <= all);
+        assert!(forest.costly(0).iter().any(|(most, _)| (1 << 10..all).contains(most)));
+    }
+
+    #[test]
+    fn no_topic_costs_more_than_the_policy_is_said_to() {
+        let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+        let mut roll = move |sides: usize| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice as usize % sides
+        };
+        let texts = ["a", "b", "c", "long-literal", "+", "%u", "%c", ""];
+        for _ in 0..300 {
+            let rules: Vec<String> = (0..roll(60))
+                .map(|_| (0..=roll(5)).map(|_| texts[roll(texts.len())]).collect::<Vec<_>>().join("/"))
+                .filter(|rule| !rule.is_empty())
+                .collect();
+            let kinds = [Kind::AllowPublish, Kind::DenyPublish];
+            let (forest, root) = forest(rules.into_iter().enumerate().map(|(at, rule)| (rule, kinds[at % 2])));
+            let most = forest.costly(0).last().map_or(0, |(most, _)| *most);
+            for _ in 0..30 {
+                let levels = ["a", "b", "c", "u", "long-literal", ""];
+                let topic = (0..=roll(5)).map(|_| levels[roll(levels.len())]).collect::<Vec<_>>().join("/");
+                if !topic.is_empty() {
+                    let visits = visits(&forest, root, &topic);
+                    assert!(visits <= most, "{topic}: {visits} > {most}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_end_with_a_slash_and_zeros() {
+        for length in 0..30 {
+            let text: Vec<u8> = (b'A'..).take(length).collect();
+            let topic = Topic::new(&text);
+            for at in 0..=length {
+                let mut expected: Vec<u8> = text[at..].iter().copied().chain([b'/']).chain([0; 8]).collect();
+                expected.truncate(8);
+                assert_eq!(topic.word(at).0.to_le_bytes(), *expected, "{length} {at}");
+                assert_eq!(topic.end(at, topic.word(at)), length);
+            }
+        }
+    }
+
+    #[test]
+    fn levels_end_where_they_end() {
+        let topic = Topic::new(b"a/bc//12345678/x");
+        for (at, level, end) in [
+            (0, "a", Some(1)),
+            (2, "bc", Some(4)),
+            (2, "b", None),
+            (5, "", Some(5)),
+            (6, "12345678", Some(14)),
+            (15, "x", Some(16)),
+        ] {
+            assert_eq!(topic.end_of(at, level.as_bytes()), end, "{at} {level}");
+        }
+        assert_eq!(topic.end_of(15, b"xy"), None);
+    }
+}

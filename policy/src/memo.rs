@@ -1,0 +1,262 @@
+//! What was allowed before: a decision depends on the policy, the client and the topic alone, so it need not be made again.
+//!
+//! Devices say the same few things again and again. Each entry holds all that its decision depends on and is compared with
+//! the question to the last byte, so that whatever has changed is decided anew. Only what is allowed is remembered, and only
+//! where it takes little room; what is forgotten, or never fits, costs a decision and nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::bytes::Word;
+use crate::decision::{Action, Client};
+use crate::policy::Policy;
+
+/// Messages that were allowed, for the use of one thread.
+///
+/// Others do no harm: they may find each other's halves, which fit nothing.
+#[derive(Debug)]
+pub struct Memo {
+    sets: Box<[[Entry; WAYS]]>,
+}
+
+/// So many entries are where one may be.
+const WAYS: usize = 2;
+/// So many of them there are: 1.5 MiB in all.
+const SETS: usize = 4096;
+
+/// What is longer is not remembered.
+const LONGEST_NAME: usize = 32;
+const LONGEST_TOPIC: usize = 64;
+
+/// Three lines of the processor's cache.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Entry {
+    /// Which policy decided; none is 0.
+    policy: AtomicU64,
+    /// The action, and the lengths of the texts.
+    shape: AtomicU64,
+    id: [AtomicU64; 4],
+    user: [AtomicU64; 4],
+    topic: [AtomicU64; 8],
+}
+
+/// A question, as an entry holds it.
+struct Question<'q> {
+    policy: u64,
+    shape: u64,
+    id: &'q [u8],
+    user: &'q [u8],
+    topic: &'q [u8],
+}
+
+impl Default for Memo {
+    fn default() -> Self {
+        Self { sets: (0..SETS).map(|_| Default::default()).collect() }
+    }
+}
+
+impl Memo {
+    /// Whether this policy allowed the same before.
+    #[inline]
+    pub fn knows(&self, policy: &Policy, client: &Client<'_>, action: Action<'_>) -> bool {
+        let Some(question) = Question::of(policy, client, action) else { return false };
+        self.set(&question).is_some_and(|[first, second]| first.answers(&question) || second.answers_too(&question))
+    }
+
+    /// Notes that this policy allows this.
+    pub fn note(&self, policy: &Policy, client: &Client<'_>, action: Action<'_>) {
+        let Some(question) = Question::of(policy, client, action) else { return };
+        let Some([first, second]) = self.set(&question) else { return };
+        // Of the two the second goes, and the first takes its place.
+        second.copy(first);
+        first.write(&question);
+    }
+
+    #[inline]
+    fn set(&self, question: &Question<'_>) -> Option<&[Entry; WAYS]> {
+        self.sets.get(question.hash() as usize % SETS)
+    }
+}
+
+impl<'q> Question<'q> {
+    #[inline]
+    fn of(policy: &Policy, client: &Client<'q>, action: Action<'q>) -> Option<Self> {
+        let (kind, topic) = match action {
+            Action::Publish(topic) => (1, topic),
+            Action::Receive(topic) => (2, topic),
+            _ => return None,
+        };
+        let (id, user) = (client.id, client.user?);
+        if id.len() > LONGEST_NAME || user.len() > LONGEST_NAME || topic.len() > LONGEST_TOPIC {
+            return None;
+        }
+        let shape = kind << 24 | id.len() << 16 | user.len() << 8 | topic.len();
+        Some(Self { policy: policy.identity.number(), shape: shape as u64, id, user, topic })
+    }
+
+    /// Of a part of what there is: what is not told apart here shares two places.
+    #[inline]
+    fn hash(&self) -> u64 {
+        const SPREAD: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
+        let [a, b, c] = SPREAD;
+        let middle = self.topic.get(self.topic.len() / 3..).and_then(|rest| rest.first_chunk());
+        let middle = middle.map_or(self.shape, |middle| u64::from_le_bytes(*middle));
+        let sum = last(self.topic).wrapping_mul(a) ^ middle.wrapping_mul(b) ^ last(self.id).wrapping_mul(c);
+        sum >> 40
+    }
+}
+
+/// The last eight bytes, or all where there are fewer.
+#[inline]
+fn last(text: &[u8]) -> u64 {
+    text.last_chunk().map_or_else(|| Word::first(text).0, |last| u64::from_le_bytes(*last))
+}
+
+/// The words that stand for a text of up to 64 bytes: those from its beginning and those up to its end, which overlap where
+/// they have to. So texts of the same length have the same words only if they are the same.
+#[inline]
+fn each_word(text: &[u8], mut look: impl FnMut(usize, u64) -> bool) -> bool {
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let (Some((first, second)), Some((third, last))) = (text.split_first_chunk(), text.split_last_chunk()) else {
+        return look(0, Word::first(text).0);
+    };
+    if !look(0, word(first)) || !look(1, word(last)) {
+        return false;
+    }
+    if text.len() <= 16 {
+        return true;
+    }
+    if let (Some(second), Some(third), true) = (second.first_chunk(), third.last_chunk(), text.len() <= 32) {
+        return look(2, word(second)) && look(3, word(third));
+    }
+    let (mut rest, mut number) = (second, 2);
+    while let Some((next, after)) = rest.split_first_chunk().filter(|(_, after)| !after.is_empty()) {
+        if !look(number, word(next)) {
+            return false;
+        }
+        (rest, number) = (after, number + 1);
+    }
+    true
+}
+
+impl Entry {
+    /// For the second place: out of the way of the first.
+    #[inline(never)]
+    fn answers_too(&self, question: &Question<'_>) -> bool {
+        self.answers(question)
+    }
+
+    #[inline]
+    fn answers(&self, question: &Question<'_>) -> bool {
+        let Question { policy, shape, id, user, topic } = *question;
+        self.policy.load(Ordering::Relaxed) == policy
+            && self.shape.load(Ordering::Relaxed) == shape
+            && holds(&self.topic, topic)
+            && holds(&self.id, id)
+            && holds(&self.user, user)
+    }
+
+    fn write(&self, question: &Question<'_>) {
+        // Not an answer while it is half written.
+        self.policy.store(0, Ordering::Relaxed);
+        self.shape.store(question.shape, Ordering::Relaxed);
+        for (words, text) in
+            [(&self.id[..], question.id), (&self.user[..], question.user), (&self.topic[..], question.topic)]
+        {
+            each_word(text, |at, word| words.get(at).map(|place| place.store(word, Ordering::Relaxed)).is_some());
+        }
+        self.policy.store(question.policy, Ordering::Release);
+    }
+
+    fn copy(&self, other: &Self) {
+        let words = |entry: &'_ Self| -> [u64; 16] {
+            let mut words = entry.id.iter().chain(&entry.user).chain(&entry.topic);
+            std::array::from_fn(|_| words.next().map_or(0, |word| word.load(Ordering::Relaxed)))
+        };
+        self.policy.store(0, Ordering::Relaxed);
+        self.shape.store(other.shape.load(Ordering::Relaxed), Ordering::Relaxed);
+        for (place, word) in self.id.iter().chain(&self.user).chain(&self.topic).zip(words(other)) {
+            place.store(word, Ordering::Relaxed);
+        }
+        self.policy.store(other.policy.load(Ordering::Relaxed), Ordering::Release);
+    }
+}
+
+/// Whether these words are the text, whose length is known to be the same.
+#[inline]
+fn holds(words: &[AtomicU64], text: &[u8]) -> bool {
+    each_word(text, |at, word| words.get(at).is_some_and(|known| known.load(Ordering::Relaxed) == word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        crate::parse("version = 1\n[users.u]\npublish = [\"#\"]\n", "p.toml").unwrap().policy
+    }
+
+    #[test]
+    fn what_differs_in_anything_is_not_known() {
+        let (policy, other) = (policy(), policy());
+        let texts =
+            ["a", "b", "ab", "abcdefgh", "abcdefgi", "abcdefghi", "bbcdefghi", "abcdefgh12345678", "abcdefgh1234567"];
+        let clients =
+            || texts.iter().flat_map(|id| texts.iter().map(move |user| (id.as_bytes(), Some(user.as_bytes()))));
+        let actions =
+            || texts.iter().flat_map(|topic| [Action::Publish(topic.as_bytes()), Action::Receive(topic.as_bytes())]);
+        let mut noted = 0;
+        for (number, (id, user)) in clients().enumerate() {
+            for (which, action) in actions().enumerate() {
+                let memo = Memo::default();
+                let client = Client { user, id };
+                memo.note(&policy, &client, action);
+                assert!(memo.knows(&policy, &client, action));
+                assert!(!memo.knows(&other, &client, action));
+                assert!(!memo.knows(&policy, &Client { user: None, id }, action));
+                // All the others would be tens of thousands.
+                for other in clients().skip(number % 7).step_by(7) {
+                    for (other_which, other_action) in actions().enumerate() {
+                        let asked = Client { user: other.1, id: other.0 };
+                        let same = other == (id, user) && which == other_which;
+                        assert_eq!(memo.knows(&policy, &asked, other_action), same, "{client:?} {asked:?}");
+                    }
+                }
+                noted += 1;
+                if noted > 200 {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_long_or_nobodys_or_no_message_is_not_remembered() {
+        let policy = policy();
+        let memo = Memo::default();
+        let long = [b'x'; 65];
+        for (client, action, fits) in [
+            (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long[..64]), true),
+            (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long), false),
+            (Client { user: None, id: b"i" }, Action::Publish(b"t"), false),
+            (Client { user: Some(b"u"), id: b"i" }, Action::Subscribe(b"t"), false),
+            (Client { user: Some(b"u"), id: b"i" }, Action::Connect, false),
+        ] {
+            memo.note(&policy, &client, action);
+            assert_eq!(memo.knows(&policy, &client, action), fits, "{action:?}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_forgets_and_never_mistakes() {
+        let policy = policy();
+        let memo = Memo::default();
+        let topics: Vec<String> = (0..30_000).map(|number| format!("dt/{number}")).collect();
+        let client = Client { user: Some(b"u"), id: b"u" };
+        topics.iter().for_each(|topic| memo.note(&policy, &client, Action::Publish(topic.as_bytes())));
+        let known =
+            topics.iter().filter(|topic| memo.knows(&policy, &client, Action::Publish(topic.as_bytes()))).count();
+        assert!((4_000..=SETS * WAYS).contains(&known), "{known}");
+        assert!(!topics.iter().any(|topic| memo.knows(&policy, &client, Action::Receive(topic.as_bytes()))));
+    }
+}

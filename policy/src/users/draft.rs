@@ -1,0 +1,432 @@
+//! Users as the files list them: packed as soon as they are read, put together when all the files are.
+//!
+//! What problems need to know of a user, and what follows from other files, is kept beside the packed bytes until the policy
+//! is complete, and is as small: where it stands, and its roles by name, which very many users have in common.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use hashbrown::hash_table::{Entry, HashTable};
+
+use super::{HEAD, Head, SHAPE, Seed, Store, User, Users};
+use crate::credential::Shape;
+use crate::document::{Located, RuleTable};
+use crate::policy::SetId;
+use crate::problem::Place;
+
+type Text = Located<String>;
+
+/// How many passwords a user may have: a login may have to try each of them.
+pub(crate) const PASSWORDS: usize = 4;
+
+/// The user tables of the files, each with its number, in the order in which they stand.
+#[derive(Default)]
+pub(crate) struct Draft {
+    store: Store,
+    origins: Vec<Origin>,
+    /// The numbers by name: of several tables, the first, until it is known which one defines the user.
+    table: HashTable<u32>,
+    seed: Seed,
+    files: Vec<Arc<Path>>,
+    layouts: Vec<Layout>,
+    layout_numbers: HashMap<Layout, u32>,
+    shape_numbers: HashMap<Shape, u32>,
+    /// Rules of users' own, by where the user is in the store.
+    rules: HashMap<u32, Box<RuleTable>>,
+    /// What `%{name}` stands for, by where the user is in the store.
+    attributes: HashMap<u32, Vec<(Text, Text)>>,
+    /// What is wrong with password strings, by where the user is in the store, each with its number in the user's list.
+    unreadable: HashMap<u32, Vec<(usize, String)>>,
+    /// Tables whose user an earlier one names: that one, and the later.
+    again: Vec<(u32, u32)>,
+    /// Which table has the password strings of a user who is defined in another.
+    secrets: HashMap<u32, u32>,
+}
+
+/// Where a user's table stands.
+#[derive(Clone, Copy)]
+struct Origin {
+    /// In the store.
+    at: u32,
+    file: u32,
+    line: u32,
+    layout: u32,
+}
+
+/// The roles of a user by name, and where they and the passwords stand, with lines counted from the user's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Layout {
+    /// The column of the user's name.
+    pub(crate) column: u32,
+    pub(crate) roles: Vec<(Box<str>, Spot)>,
+    pub(crate) passwords: Vec<Spot>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Spot {
+    pub(crate) down: u32,
+    pub(crate) column: u32,
+}
+
+/// A user's table as it was read.
+#[derive(Debug)]
+pub(crate) struct Listing<'t> {
+    pub(crate) name: &'t str,
+    pub(crate) line: u32,
+    /// The number of its [`Layout`].
+    pub(crate) layout: u32,
+    /// No more than [`PASSWORDS`].
+    pub(crate) passwords: &'t [&'t str],
+    pub(crate) disabled: bool,
+    /// Whether it holds nothing but `password` and `disabled`, and so may complete a definition in another file (S2).
+    pub(crate) only_secrets: bool,
+    pub(crate) attributes: Vec<(Text, Text)>,
+    pub(crate) rules: Option<Box<RuleTable>>,
+}
+
+/// How much there was before a file was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    tables: usize,
+}
+
+/// Reading files.
+impl Draft {
+    /// Begins a file.
+    pub(crate) fn begin(&mut self, file: &Arc<Path>) -> Mark {
+        self.files.push(Arc::clone(file));
+        Mark { tables: self.origins.len() }
+    }
+
+    /// Adds a table of the file that was begun last.
+    pub(crate) fn add(&mut self, listing: Listing<'_>) {
+        let Listing { name, line, layout, passwords, disabled, only_secrets, attributes, rules } = listing;
+        let at = self.store.end();
+        let bytes = &mut self.store.bytes;
+        // A hash has at most 64 bytes, and so has its salt.
+        grow(bytes, HEAD + name.len() + passwords.len() * (SHAPE + 2 * 64));
+        bytes.extend_from_slice(&[0; HEAD]);
+        bytes.extend_from_slice(name.as_bytes());
+        let mut count = 0;
+        for (number, text) in passwords.iter().enumerate() {
+            let start = bytes.len();
+            bytes.extend_from_slice(&[0; SHAPE]);
+            match Shape::read(text, bytes) {
+                Ok(shape) => {
+                    let shapes = &mut self.store.shapes;
+                    let shape = *self.shape_numbers.entry(shape).or_insert_with(|| {
+                        shapes.push(shape);
+                        as_number(shapes.len() - 1)
+                    });
+                    if let Some(before) = bytes.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+                        *before = shape.to_le_bytes();
+                    }
+                    count += 1;
+                }
+                Err(problem) => {
+                    bytes.truncate(start);
+                    self.unreadable.entry(at).or_default().push((number, problem));
+                }
+            }
+        }
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let flags = (count & Head::COUNT)
+            | flag(disabled, Head::DISABLED)
+            | flag(only_secrets, Head::ONLY_SECRETS)
+            | flag(rules.is_some(), Head::RULES);
+        // Nobody has the rule sets of another for want of a list.
+        self.store.set_head(at, |head| *head = Head { name: as_number(name.len()), sets: u32::MAX, slot: 0, flags });
+        if let Some(rules) = rules {
+            self.rules.insert(at, rules);
+        }
+        if !attributes.is_empty() {
+            self.attributes.insert(at, attributes);
+        }
+        grow(&mut self.origins, 1);
+        self.origins.push(Origin { at, file: as_number(self.files.len().saturating_sub(1)), line, layout });
+    }
+
+    /// The number of a layout.
+    pub(crate) fn layout(&mut self, layout: Layout) -> u32 {
+        if let Some(number) = self.layout_numbers.get(&layout) {
+            return *number;
+        }
+        let number = as_number(self.layouts.len());
+        self.layouts.push(layout.clone());
+        self.layout_numbers.insert(layout, number);
+        number
+    }
+
+    /// Whether a table since then has a password.
+    pub(crate) fn has_passwords(&self, since: Mark) -> bool {
+        let mut origins = self.origins.iter().skip(since.tables);
+        origins
+            .any(|origin| self.layouts.get(origin.layout as usize).is_some_and(|layout| !layout.passwords.is_empty()))
+    }
+
+    /// Ends a file: its tables are found by name from now on.
+    pub(crate) fn end(&mut self, since: Mark) {
+        let Self { store, origins, table, seed, layouts, again, .. } = self;
+        let column = |origin: &Origin| layouts.get(origin.layout as usize).map(|layout| layout.column);
+        if let Some(new) = origins.get_mut(since.tables..) {
+            new.sort_by(|a, b| a.line.cmp(&b.line).then_with(|| column(a).cmp(&column(b))));
+        }
+        let name = |number: u32| {
+            let user = origins.get(number as usize).and_then(|origin| store.user(origin.at));
+            user.map(|user| user.name()).unwrap_or_default()
+        };
+        let hash = |number: &u32| seed.hash(name(*number));
+        table.reserve(origins.len() - since.tables, hash);
+        for number in as_number(since.tables)..as_number(origins.len()) {
+            match table.entry(hash(&number), |other| name(*other) == name(number), hash) {
+                Entry::Vacant(place) => {
+                    place.insert(number);
+                }
+                Entry::Occupied(first) => again.push((*first.get(), number)),
+            }
+        }
+    }
+}
+
+/// Putting users together.
+impl Draft {
+    /// The numbers of all tables.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        0..as_number(self.origins.len())
+    }
+
+    /// The tables of each user who has more than one, in their order.
+    pub(crate) fn take_groups(&mut self) -> Vec<Vec<u32>> {
+        let mut again = std::mem::take(&mut self.again);
+        again.sort_unstable();
+        let mut groups: Vec<Vec<u32>> = Vec::new();
+        for (first, number) in again {
+            match groups.last_mut().filter(|group| group.first() == Some(&first)) {
+                Some(group) => group.push(number),
+                None => groups.push(vec![first, number]),
+            }
+        }
+        groups
+    }
+
+    /// Makes one table of a group the one that defines the user; it may take over the password strings of another.
+    pub(crate) fn define(&mut self, group: &[u32], definition: u32, secrets: Option<u32>, disabled: bool) {
+        let Some(first) = group.first() else { return };
+        let hash = self.table_user(*first).map(|user| self.seed.hash(user.name()));
+        if let Some(Ok(mut entry)) = hash.map(|hash| self.table.find_entry(hash, |number| number == first)) {
+            *entry.get_mut() = definition;
+        }
+        if let Some(secrets) = secrets {
+            self.secrets.insert(definition, secrets);
+        }
+        self.change(definition, |head| head.flags |= if disabled { Head::DISABLED } else { 0 });
+        for number in group.iter().filter(|number| **number != definition) {
+            self.drop(*number);
+        }
+    }
+
+    /// Takes a table out: it is no user.
+    pub(crate) fn drop(&mut self, number: u32) {
+        self.change(number, |head| head.flags |= Head::NO_USER);
+    }
+
+    /// Gives a user the list of its rule sets.
+    pub(crate) fn settle(&mut self, number: u32, sets: u32, own_ids: bool) {
+        self.change(number, |head| {
+            head.sets = sets;
+            head.flags |= if own_ids { Head::OWN_IDS } else { 0 };
+        });
+    }
+
+    /// Stores a list of rule sets, for [`settle`](Self::settle).
+    pub(crate) fn list(&mut self, sets: &[SetId]) -> u32 {
+        let lists = &mut self.store.lists;
+        let at = as_number(lists.len());
+        lists.push(as_number(sets.len()));
+        lists.extend_from_slice(sets);
+        at
+    }
+
+    /// The lists of rule sets that were stored.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &[SetId]> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let (length, rest) = self.store.lists.get(at..)?.split_first()?;
+            at += 1 + *length as usize;
+            rest.get(..*length as usize)
+        })
+    }
+
+    /// Takes the rules of its own that a user has.
+    pub(crate) fn take_rules(&mut self, number: u32) -> Option<RuleTable> {
+        let origin = self.origins.get(number as usize)?;
+        let has = self.store.user(origin.at).is_some_and(|user| user.head.flags & Head::RULES != 0);
+        has.then(|| self.rules.remove(&origin.at)).flatten().map(|rules| *rules)
+    }
+
+    /// Takes the attributes that a user has.
+    pub(crate) fn take_attributes(&mut self, number: u32) -> Vec<(Text, Text)> {
+        if self.attributes.is_empty() {
+            return Vec::new();
+        }
+        self.origins.get(number as usize).and_then(|origin| self.attributes.remove(&origin.at)).unwrap_or_default()
+    }
+
+    /// The users, and how many password strings they have.
+    pub(crate) fn finish(mut self) -> (Users, u32) {
+        let mut slots = 0;
+        let is_whole = self.secrets.is_empty() && self.numbers().all(|number| self.user(number).is_some());
+        if !is_whole {
+            self.compact();
+        }
+        for number in self.numbers() {
+            let count = self.user(number).map_or(0, |user| user.head.count());
+            self.change(number, |head| head.slot = slots);
+            slots += count;
+        }
+        let Self { mut store, mut table, origins, seed, .. } = self;
+        for number in &mut table {
+            *number = origins.get(*number as usize).map_or(u32::MAX, |origin| origin.at);
+        }
+        store.bytes.shrink_to_fit();
+        store.lists.shrink_to_fit();
+        store.shapes.shrink_to_fit();
+        (Users { store, table, seed }, slots)
+    }
+
+    /// Leaves out the tables that are no users, and brings password strings to their users.
+    fn compact(&mut self) {
+        let parts = |number: u32| {
+            let user = self.user(number)?;
+            let secrets = self.secrets.get(&number).and_then(|number| self.table_user(*number)).unwrap_or(user);
+            Some((user, secrets))
+        };
+        let size = |(user, secrets): (User<'_>, User<'_>)| HEAD + user.name().len() + secrets.packed_size();
+        let mut bytes = Vec::with_capacity(self.numbers().filter_map(parts).map(size).sum());
+        let mut starts = Vec::with_capacity(self.origins.len());
+        for number in self.numbers() {
+            let Some((user, secrets)) = parts(number) else {
+                starts.push(u32::MAX);
+                continue;
+            };
+            starts.push(as_number(bytes.len()));
+            let flags = (user.head.flags & !Head::COUNT) | (secrets.head.flags & Head::COUNT);
+            bytes.extend_from_slice(&Head { flags, ..user.head }.write());
+            bytes.extend_from_slice(user.name());
+            bytes.extend_from_slice(secrets.packed().get(..secrets.packed_size()).unwrap_or_default());
+        }
+        self.store.bytes = bytes;
+        self.table.retain(|number| starts.get(*number as usize).is_some_and(|start| *start != u32::MAX));
+        for (origin, start) in self.origins.iter_mut().zip(starts) {
+            origin.at = start;
+        }
+    }
+
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut Head)) {
+        if let Some(origin) = self.origins.get(number as usize) {
+            self.store.set_head(origin.at, change);
+        }
+    }
+}
+
+/// What is known of a table, by its number.
+impl Draft {
+    /// The user that it defines, if it does.
+    pub(crate) fn user(&self, number: u32) -> Option<User<'_>> {
+        self.table_user(number).filter(|user| user.head.flags & Head::NO_USER == 0)
+    }
+
+    /// The user of this name.
+    pub(crate) fn number_of(&self, name: &[u8]) -> Option<u32> {
+        let is_it = |number: &u32| self.user(*number).is_some_and(|user| user.name() == name);
+        self.table.find(self.seed.hash(name), is_it).copied()
+    }
+
+    /// The name of its user, whether or not it defines that one.
+    pub(crate) fn name(&self, number: u32) -> Option<&[u8]> {
+        self.table_user(number).map(|user| user.name())
+    }
+
+    /// The user that it is about, by what it says itself.
+    fn table_user(&self, number: u32) -> Option<User<'_>> {
+        self.store.user(self.origins.get(number as usize)?.at)
+    }
+
+    /// Whether it holds nothing but what may complete a definition (S2).
+    pub(crate) fn only_secrets(&self, number: u32) -> bool {
+        self.table_user(number).is_some_and(|user| user.head.flags & Head::ONLY_SECRETS != 0)
+    }
+
+    pub(crate) fn is_disabled(&self, number: u32) -> bool {
+        self.table_user(number).is_some_and(|user| user.is_disabled())
+    }
+
+    pub(crate) fn place(&self, number: u32) -> Place {
+        let column = self.layout_of(number).map_or(0, |layout| layout.column);
+        self.spot(number, Spot { down: 0, column })
+    }
+
+    /// Tables with the same one name the same roles.
+    pub(crate) fn layout_number(&self, number: u32) -> u32 {
+        self.origins.get(number as usize).map_or(u32::MAX, |origin| origin.layout)
+    }
+
+    /// Its roles by name, and where each stands.
+    pub(crate) fn roles(&self, number: u32) -> impl Iterator<Item = (&str, Place)> {
+        let roles = self.layout_of(number).map_or(&[][..], |layout| &layout.roles);
+        roles.iter().map(move |(name, spot)| (&**name, self.spot(number, *spot)))
+    }
+
+    /// Where its passwords stand, readable or not.
+    pub(crate) fn passwords(&self, number: u32) -> impl Iterator<Item = Place> {
+        let passwords = self.layout_of(number).map_or(&[][..], |layout| &layout.passwords);
+        passwords.iter().map(move |spot| self.spot(number, *spot))
+    }
+
+    /// The table that has the passwords of this user.
+    pub(crate) fn secrets(&self, number: u32) -> u32 {
+        if self.secrets.is_empty() { number } else { self.secrets.get(&number).copied().unwrap_or(number) }
+    }
+
+    /// What its readable password strings are like.
+    pub(crate) fn shapes(&self, number: u32) -> impl Iterator<Item = Shape> {
+        self.table_user(number).into_iter().flat_map(|user| user.shapes())
+    }
+
+    /// What is wrong with its other passwords, each with its place among them.
+    pub(crate) fn unreadable(&self, number: u32) -> &[(usize, String)] {
+        if self.unreadable.is_empty() {
+            return &[];
+        }
+        let at = self.origins.get(number as usize).map(|origin| origin.at);
+        at.and_then(|at| self.unreadable.get(&at)).map_or(&[], Vec::as_slice)
+    }
+
+    fn layout_of(&self, number: u32) -> Option<&Layout> {
+        self.layouts.get(self.layout_number(number) as usize)
+    }
+
+    fn spot(&self, number: u32, spot: Spot) -> Place {
+        let origin = self.origins.get(number as usize);
+        let file = origin.and_then(|origin| self.files.get(origin.file as usize));
+        Place {
+            file: file.map_or_else(|| Arc::from(Path::new("")), Arc::clone),
+            line: origin.map_or(0, |origin| origin.line.wrapping_add(spot.down)),
+            column: spot.column,
+        }
+    }
+}
+
+/// Makes room without doubling: what is copied more often is virtual memory, and what stays unused would count.
+fn grow<T>(list: &mut Vec<T>, more: usize) {
+    const LEAST: usize = 4096;
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 8).max(LEAST));
+    }
+}
+
+fn as_number(number: usize) -> u32 {
+    // The files of a policy have 1 GiB at most.
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
