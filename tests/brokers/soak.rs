@@ -147,7 +147,8 @@ fn random_edits_under_traffic(install: &Install) {
     let mut random = Rng::with_seed(seed);
     let policy: Policy = (0..USERS).map(|_| person(&mut random)).collect();
     let watches = env::var("MQTT_ACL_SOAK_BY").is_ok_and(|by| by == "watch");
-    let conf = format!("listener {{port}} 127.0.0.1\n{PLUGIN}plugin_opt_watch {watches}\n");
+    let plugin = PLUGIN.replace("plugin_opt_watch false", &format!("plugin_opt_watch {watches}"));
+    let conf = format!("listener {{port}} 127.0.0.1\n{plugin}");
     install.with(&Setup::conf(&conf).with_policy(&text(&policy)), |broker| {
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {

@@ -94,7 +94,9 @@ pub(crate) fn edits(host: &mut Host) {
         }
         assert!(!lines.iter().any(|line| line.starts_with("kick ") && !line.ends_with(" 1")), "{lines:#?}");
     }
-    assert!(kicked > rounds / 10 && spared > rounds / 10 && offline > rounds / 30, "{kicked} {spared} {offline}");
+    assert!(kicked > rounds / 10 && spared > rounds / 10, "{kicked} {spared}");
+    // The few rounds under valgrind need not meet what is rarer.
+    assert!(offline > rounds / 30 || host.under == Under::Valgrind, "{offline}");
 }
 
 fn id(number: usize, user: &str) -> String {
