@@ -8,7 +8,7 @@
 //! counted, and once it can be written again a record with the event `lost` tells how many.
 //!
 //! Names and topics are bytes that clients chose. What is UTF-8 stands as it is, each other byte as `\xHH`, and `\` as `\\`,
-//! so that nothing is lost and nothing can be forged; what is longer than 1,024 bytes is cut, and the record says
+//! so that nothing is lost and nothing can be forged; what is longer than 1,024 bytes, in a refusal 256, is cut, and the record says
 //! `"cut":true`.
 #![forbid(unsafe_code)]
 

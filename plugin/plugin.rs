@@ -98,7 +98,7 @@ impl Plugin {
             }
         };
         let hash = match &delivery.outcome {
-            Some(Outcome::Policy { hash, .. }) => hash.map(|hash| hash.to_string()),
+            Some(Outcome::Policy { hash, .. }) => *hash,
             _ => None,
         };
         loader.give_back(delivery);
@@ -135,7 +135,7 @@ impl Plugin {
             audit,
             in_pass: AtomicBool::new(false),
         };
-        plugin.audit_policy(&plugin.policy.share(), hash.as_deref());
+        plugin.policy.with(|policy| plugin.audit_policy(policy, hash));
         Some(plugin)
     }
 
@@ -175,37 +175,39 @@ impl Plugin {
                 Action::Api(event.topic)
             }
             Access::Read => Action::Receive(event.topic),
+            Access::Write if logins::pending().is_stranger(event.key()) => return self.refuse_stranger(&event),
             Access::Write => Action::Publish(event.topic),
             Access::Subscribe => Action::Subscribe(event.topic),
             Access::Unsubscribe => Action::Unsubscribe,
         };
         let client = policy::Client { user: event.username, id };
-        let is_stranger = event.access == Access::Write && logins::pending().is_stranger(event.key());
         self.policy.with(|policy| {
-            let cause = match policy.authorize(&client, action) {
-                _ if is_stranger => Cause::Stranger,
-                Decision::Deny(refusal) => Cause::Policy(refusal),
-                Decision::Allow(_) if event.access == Access::Unsubscribe => {
-                    sessions().unsubscribed(event.key(), event.topic);
-                    self.count(action, true);
-                    return Answer::SUCCESS;
-                }
-                Decision::Allow(_) if !ticks && self.tickless.is_kept(id) => Cause::Kept,
+            let decision = policy.authorize(&client, action);
+            let kept = !ticks && event.access != Access::Unsubscribe && self.tickless.is_kept(id);
+            let allowed = decision.is_allow() && !kept;
+            self.count(action, allowed);
+            match decision {
+                Decision::Deny(refusal) => self.refuse(&event, policy, Cause::Policy(refusal)),
+                Decision::Allow(_) if kept => self.refuse(&event, policy, Cause::Kept),
                 Decision::Allow(_) => {
-                    if event.access == Access::Subscribe {
-                        self.note_subscription(&event);
+                    match event.access {
+                        Access::Subscribe => self.note_subscription(&event),
+                        Access::Unsubscribe => sessions().unsubscribed(event.key(), event.topic),
+                        Access::Read | Access::Write => {}
                     }
                     if ticks {
                         self.memo.note(policy, &client, action);
                     }
-                    self.count(action, true);
-                    return Answer::SUCCESS;
+                    Answer::SUCCESS
                 }
-            };
-            self.count(action, false);
-            self.note_refused(&event, policy, cause);
-            Answer::ACL_DENIED
+            }
         })
+    }
+
+    #[cold]
+    fn refuse(&self, event: &AclCheck<'_>, policy: &Policy, cause: Cause) -> Answer {
+        self.note_refused(event, policy, cause);
+        Answer::ACL_DENIED
     }
 
     fn count(&self, action: Action<'_>, allowed: bool) {
@@ -215,6 +217,13 @@ impl Plugin {
         } else {
             self.state.counters.decided(allowed);
         }
+    }
+
+    #[cold]
+    fn refuse_stranger(&self, event: &AclCheck<'_>) -> Answer {
+        self.state.counters.decided(false);
+        self.policy.with(|policy| self.note_refused(event, policy, Cause::Stranger));
+        Answer::ACL_DENIED
     }
 
     /// RELOAD: somebody sent SIGHUP. The pass that follows is answered by the policy in force; the new one is read
@@ -245,7 +254,7 @@ impl Plugin {
         let duty = self.tickless.duty();
         if duty == Duty::TellAndTick {
             let line = "this broker does not tick (2.0.11 with per_listener_settings): a new policy takes effect at the next \
-                        event, a second after SIGHUP at the earliest, disconnects nobody, and $SYS does not tell of it";
+                        event, a second after SIGHUP at the earliest, and disconnects nobody, and $SYS does not tell of it";
             self.journal.say(Level::Warning, line);
         }
         if duty != Duty::None {
@@ -265,10 +274,10 @@ impl Plugin {
             Some(Outcome::Policy { policy, problems, hash }) => {
                 let before = self.policy.share();
                 let replaced = self.policy.swap(Arc::clone(policy));
-                self.close_refusals();
                 self.state.in_force(policy, *hash);
+                self.close_refusals();
                 announce(&self.journal, &self.path, policy, problems);
-                self.audit_policy(policy, hash.map(|hash| hash.to_string()).as_deref());
+                self.audit_policy(policy, *hash);
                 self.begin_sweep(before);
                 replaced.into_iter().for_each(|old| self.loader.free(old));
             }

@@ -5,8 +5,8 @@
 #   tests/soak.sh                 10,000 edits
 #   tests/soak.sh EDITS [CLIENTS]
 #
-# MQTT_ACL_SO names the library (default: the release build), MQTT_ACL_SEED repeats a run, MQTT_ACL_SOAK_BY=watch sends no
-# SIGHUP. tests/run.sh brokers runs a short one.
+# MQTT_ACL_SO names the library (default: the release build), MQTT_ACL_SEED repeats a run, MQTT_ACL_SOAK_BY=watch has the
+# plugin watch its policy instead of sending SIGHUP. tests/run.sh brokers runs a short one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export MQTT_ACL_SOAK_EDITS=${1:-10000} MQTT_ACL_SOAK_CLIENTS=${2:-200}

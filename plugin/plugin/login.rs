@@ -64,10 +64,10 @@ impl Plugin {
                 self.note_old_password(verdict.as_ref(), &event.client);
                 self.audit_login(&event.client, verdict.as_ref().is_some_and(Verdict::is_old));
                 self.tickless.granted(id, client.user, event.password);
-                self.state.counters.logged_in(true);
                 if !http {
                     self.note_login(event, &policy, verdict.as_ref());
                 }
+                self.state.counters.logged_in(true);
                 Answer::SUCCESS
             }
             Decision::Deny(_) => {

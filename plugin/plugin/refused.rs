@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mqtt_acl_policy::{self as policy, Decision, Escaped, Policy, Problem};
+use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, Hash, Policy, Problem};
 
 use super::{KEPT, Plugin, Who};
 use crate::audit::Record;
@@ -21,6 +21,8 @@ pub(super) struct Details {
     why: String,
     who: String,
     topic: String,
+    /// What would have to be different, if that is near.
+    nearest: String,
     record: Fields,
 }
 
@@ -31,6 +33,7 @@ struct Fields {
     id: Box<[u8]>,
     address: Option<Box<[u8]>>,
     topic: Box<[u8]>,
+    is_cut: bool,
 }
 
 impl Plugin {
@@ -44,8 +47,8 @@ impl Plugin {
         if event.topic.starts_with(b"$SYS/broker/log") {
             return;
         }
-        let client = event.client(self.broker);
         let id = event.id.unwrap_or_default();
+        let client = event.client(self.broker);
         let deed = match event.access {
             Access::Write if cause == Cause::Stranger => Deed::Will,
             // Without an address it is no client, but the broker's copy of one that once published a retained message.
@@ -60,7 +63,7 @@ impl Plugin {
         let refused = Refused { deed, cause, user: event.username, id, topic: event.topic };
         let details = || Arc::new(Details::of(&client, event.topic, policy, deed, cause));
         if let Some(first) = self.refusals.note(&refused, Instant::now(), details) {
-            self.journal.say(Level::Notice, &format!("refused {}: {first}", first.deed));
+            self.journal.say(Level::Notice, &format!("refused {}: {first}{}", first.deed, first.nearest));
             self.audit.note(|| first.record(1, 0));
         }
     }
@@ -71,7 +74,8 @@ impl Plugin {
             let times = format!("{} times in {seconds} s", grouped(count));
             match details {
                 Some(like) => {
-                    self.journal.say(Level::Notice, &format!("refused {} {times}: {like} or the like", like.deed));
+                    let line = format!("refused {} {times}: {like} or the like{}", like.deed, like.nearest);
+                    self.journal.say(Level::Notice, &line);
                     self.audit.note(|| like.record(count, seconds));
                 }
                 None => {
@@ -107,7 +111,7 @@ impl Plugin {
     }
 
     /// For the audit file: a policy came into force. Its digest is that of its files, where that is known.
-    pub(super) fn audit_policy(&self, policy: &Policy, sha256: Option<&str>) {
+    pub(super) fn audit_policy(&self, policy: &Policy, sha256: Option<Hash>) {
         self.audit.note(|| {
             let size = policy.size();
             let record = Record::new("policy")
@@ -116,7 +120,7 @@ impl Plugin {
                 .with("roles", size.roles)
                 .with("rules", size.rules);
             match sha256 {
-                Some(sha256) => record.with("sha256", sha256),
+                Some(sha256) => record.with("sha256", sha256.to_string()),
                 None => record,
             }
         });
@@ -158,26 +162,37 @@ impl Details {
             Cause::Kept => KEPT.to_owned(),
             Cause::Stranger => "the client is not logged in".to_owned(),
         };
+        let action = match deed {
+            Deed::Subscribe => Action::Subscribe(topic),
+            Deed::Publish | Deed::Will | Deed::PublishOrWill => Action::Publish(topic),
+        };
+        let nearest = match cause {
+            Cause::Policy(_) => policy.nearest_miss(&client, action).map_or(String::new(), |miss| format!("; {miss}")),
+            Cause::Kept | Cause::Stranger => String::new(),
+        };
         let record = Fields {
             user: client.user.map(cut),
             id: cut(client.id),
             address: who.address.map(Into::into),
             topic: cut(topic),
+            is_cut: [client.user.unwrap_or_default(), client.id, topic].iter().any(|text| text.len() > KEPT_BYTES),
         };
-        Self { deed, why, who: Who(who).to_string(), topic: Escaped(topic).to_string(), record }
+        Self { deed, why, who: Who(who).to_string(), topic: Escaped(topic).to_string(), nearest, record }
     }
 
     fn record(&self, count: u64, seconds: u64) -> Record {
-        let Fields { user, id, address, topic } = &self.record;
-        Record::new("refused")
+        let Fields { user, id, address, topic, is_cut } = &self.record;
+        let record = Record::new("refused")
             .with("action", self.deed.to_string())
             .with("reason", self.why.as_str())
+            .with("nearest", self.nearest.trim_start_matches("; "))
             .bytes("user", user.as_deref())
             .bytes("client", Some(id))
             .bytes("address", address.as_deref())
             .bytes("topic", Some(topic))
             .with("count", count)
-            .with("seconds", seconds)
+            .with("seconds", seconds);
+        if *is_cut { record.with("cut", true) } else { record }
     }
 }
 
@@ -199,8 +214,9 @@ impl fmt::Display for Deed {
     }
 }
 
-/// No more than is shown of it, and a little, so that it shows as cut: thousands of these are kept.
+/// Thousands of these are kept, so not all of what may be long.
+const KEPT_BYTES: usize = 256;
+
 fn cut(bytes: &[u8]) -> Box<[u8]> {
-    const KEPT: usize = 1_025;
-    bytes.get(..KEPT).unwrap_or(bytes).into()
+    bytes.get(..KEPT_BYTES).unwrap_or(bytes).into()
 }

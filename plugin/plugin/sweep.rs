@@ -230,9 +230,10 @@ impl Plugin {
             Kicked::Nobody => return,
         };
         count.add(loss, is_online);
-        let policy = self.policy.share();
         let why = match loss {
-            Loss::Admission(refusal) => policy.reason(client, Decision::Deny(refusal)).to_string(),
+            Loss::Admission(refusal) => {
+                self.policy.with(|policy| policy.reason(client, Decision::Deny(refusal)).to_string())
+            }
             Loss::Credential => "the password string that it logged in with is not in the policy any more".to_owned(),
             Loss::Subscription => "a subscription that it may have is not granted any more".to_owned(),
         };

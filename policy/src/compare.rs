@@ -83,18 +83,18 @@ pub fn compare(old: &Policy, new: &Policy) -> Comparison {
 }
 
 /// Tells of users together who differ in something else, but of whom the same example holds.
-fn together(changes: Vec<Change>) -> Vec<Change> {
-    let mut merged: Vec<Change> = Vec::new();
+fn together(changes: Vec<Shift>) -> Vec<Shift> {
+    let mut merged: Vec<Shift> = Vec::new();
     let mut known: HashMap<(Right, bool, Vec<u8>, String, String), usize> = HashMap::new();
     for change in changes {
-        let Who::Users(more, _) = change.who else {
+        let Holders::Users(more, _) = change.who else {
             merged.push(change);
             continue;
         };
-        let Change { right, grows, witness, old, new, .. } = &change;
+        let Shift { right, grows, witness, old, new, .. } = &change;
         let key = (*right, *grows, witness.clone(), old.clone(), new.clone());
         match known.get(&key).and_then(|at| merged.get_mut(*at)).map(|first| &mut first.who) {
-            Some(Who::Users(count, _)) => *count += more,
+            Some(Holders::Users(count, _)) => *count += more,
             _ => {
                 known.insert(key, merged.len());
                 merged.push(change);

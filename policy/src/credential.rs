@@ -145,7 +145,7 @@ impl Credential<'_> {
     /// Which password string this is.
     pub(crate) fn id(&self) -> CredentialId {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        CredentialId(KEY.hash_one((self.scheme, &self.salt, &self.hash)))
+        CredentialId(KEY.hash_one((self.scheme, self.salt, self.hash)))
     }
 
     /// Whether both were read from the same password string.

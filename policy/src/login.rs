@@ -131,7 +131,7 @@ impl Policy {
     #[must_use]
     pub fn credential(&self, user: &[u8], verdict: &Verdict) -> Option<CredentialId> {
         let right = verdict.result.as_ref().ok().filter(|_| self.found(verdict))?;
-        self.users.get(user)?.credentials().get(right.at).map(Credential::id)
+        self.users.get(user)?.credentials().get(right.at).map(|credential| credential.id())
     }
 
     /// What stands for the password of a login, in this process only.

@@ -1,12 +1,13 @@
 //! What a policy means for sessions that an earlier one admitted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use crate::credential::{Credential, CredentialId};
+use crate::credential::CredentialId;
 use crate::decision::Client;
 use crate::matcher::Kind;
+use crate::plain::Wanted;
 use crate::policy::{Policy, SetId};
-use crate::template::{self, Names, Template, Variable};
+use crate::template::Names;
 use crate::topic::Level;
 
 /// How many rules of a client are looked at; whoever has more is taken to have lost something.
@@ -16,8 +17,8 @@ impl Policy {
     /// Whether this is still one of the user's password strings.
     #[must_use]
     pub fn has_credential(&self, user: &[u8], credential: CredentialId) -> bool {
-        let user = self.users.get(user);
-        user.is_some_and(|user| user.credentials().iter().map(Credential::id).any(|id| id == credential))
+        let credentials = self.users.get(user).map(|user| user.credentials()).unwrap_or_default();
+        credentials.iter().any(|known| known.id() == credential)
     }
 
     /// Whether the client may subscribe to less than under the old policy, or it cannot be told: for a session whose
@@ -25,11 +26,8 @@ impl Policy {
     #[must_use]
     pub fn reads_less(&self, old: &Self, client: &Client<'_>) -> bool {
         let (before, now) = (old.sets_of(client), self.sets_of(client));
-        // What a rule says about an attribute is the same only if that is.
-        let same_attributes = old.named_attributes(client) == self.named_attributes(client);
-        let is_kept = |text: &str| same_attributes || !text.contains("%{");
-        let denied: HashSet<_> = old.texts(&before, &["deny.subscribe"]).filter(|text| is_kept(text)).collect();
-        if self.texts(&now, &["deny.subscribe"]).any(|text| !denied.contains(text)) {
+        let denied: HashSet<_> = old.filters(client, &before, "deny.subscribe").collect();
+        if self.filters(client, &now, "deny.subscribe").any(|filter| !denied.contains(&filter)) {
             return true;
         }
         // What was granted beyond the rules themselves. Whether a group is among those of another is not looked into.
@@ -40,46 +38,32 @@ impl Policy {
         if limited && groups(old, &before) != groups(self, &now) || overlap(old, &before) && !overlap(self, &now) {
             return true;
         }
-        let held: HashSet<_> = self.texts(&now, &["subscribe"]).filter(|text| is_kept(text)).collect();
-        let mut lost = old.texts(&before, &["subscribe"]).filter(|text| !held.contains(text));
-        let covered = |text: &str| {
-            let Ok(template) = Template::parse(text) else { return false };
-            // A rule that means nothing for this client granted nothing.
-            let Some(filter) = old.filled(&template, &old.names_for(client)) else { return true };
-            let trees = self.each(&now).map(|set| set.tree);
-            self.forest.cover(trees, &filter, &self.names_for(client), Kind::AllowSubscribe).is_some()
+        let held: HashSet<_> = self.filters(client, &now, "subscribe").collect();
+        let mut lost = old.filters(client, &before, "subscribe").filter(|filter| !held.contains(filter));
+        let names = Names::new(client.user, client.id, self.attributes_of(client));
+        let covered = |filter: &[Level<'_>]| {
+            self.forest.cover(self.each(&now).map(|set| set.tree), filter, &names, Kind::AllowSubscribe).is_some()
         };
-        lost.by_ref().take(MOST).any(|text| !covered(text)) || lost.next().is_some()
+        lost.by_ref().take(MOST).any(|filter| !covered(&filter)) || lost.next().is_some()
     }
 
-    /// The attributes of a client's user, by name: policies number them as they like.
-    fn named_attributes(&self, client: &Client<'_>) -> BTreeMap<Option<&str>, &[u8]> {
-        let attributes = self.attributes_of(client).iter();
-        attributes.map(|(attribute, value)| (self.forest.attribute_name(*attribute), &**value)).collect()
-    }
-
-    fn names_for<'a>(&'a self, client: &Client<'a>) -> Names<'a> {
-        Names::new(client.user, client.id, self.attributes_of(client))
-    }
-
-    /// What the rules of these sets say under these keys.
-    fn texts<'p>(&'p self, sets: &'p [SetId], keys: &'p [&'p str]) -> impl Iterator<Item = &'p str> {
-        let rules = sets.iter().flat_map(|set| self.rules_of(*set)).map(|(_, rule)| rule);
-        rules.filter(|rule| keys.contains(&rule.key)).map(|rule| &*rule.text)
-    }
-
-    /// The topic filter that a rule is for a client of these names; `None` where it is none.
-    fn filled<'a>(&self, template: &Template<'a>, names: &Names<'a>) -> Option<Vec<Level<'a>>> {
-        let literal = |variable: Variable| names.value(variable).map(Level::Literal);
-        let level = |level: &template::Level<'a>| match level {
-            template::Level::Literal(text) => Some(Level::Literal(text.as_bytes())),
-            template::Level::Plus => Some(Level::Plus),
-            template::Level::Rest => Some(Level::Rest),
-            template::Level::User => literal(Variable::User),
-            template::Level::Client => literal(Variable::Client),
-            template::Level::Attribute(name) => self.forest.attribute(name).map(Variable::Attribute).and_then(literal),
+    /// The topic filters that the rules of these sets under this key are for the client; those that mean nothing for it are
+    /// left out.
+    fn filters<'a>(
+        &'a self,
+        client: &Client<'a>,
+        sets: &'a [SetId],
+        key: &'a str,
+    ) -> impl Iterator<Item = Vec<Level<'a>>> {
+        let values = self.values(client);
+        let level = |wanted| match wanted {
+            Wanted::Text(text) => Some(Level::Literal(text)),
+            Wanted::Any => Some(Level::Plus),
+            Wanted::Rest => Some(Level::Rest),
+            Wanted::Nothing => None,
         };
-        template.levels.iter().map(level).collect()
+        let rules = sets.iter().flat_map(|set| self.rules_of(*set)).filter(move |(_, rule)| rule.key == key);
+        rules.filter_map(move |(_, rule)| values.levels(&rule.text).map(level).collect())
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn is_reserved(first_level: &[u8]) -> bool {
 }
 
 /// One level of a topic filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Level<'a> {
     /// This text and no other.
     Literal(&'a [u8]),

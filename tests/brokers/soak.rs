@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::support::broker::{Broker, Install, Setup, TOKEN};
+use crate::support::broker::{Broker, Install, PLUGIN, Setup, TOKEN};
 use crate::support::mqtt::{Client, Connect, FAILURE_3, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V311};
 
 crate::tests![random_edits_under_traffic];
@@ -147,7 +147,9 @@ fn random_edits_under_traffic(install: &Install) {
     let mut random = Rng::with_seed(seed);
     let policy: Policy = (0..USERS).map(|_| person(&mut random)).collect();
     let watches = env::var("MQTT_ACL_SOAK_BY").is_ok_and(|by| by == "watch");
-    install.with(&Setup::policy(&text(&policy)), |broker| {
+    let plugin = PLUGIN.replace("plugin_opt_watch false", &format!("plugin_opt_watch {watches}"));
+    let conf = format!("listener {{port}} 127.0.0.1\n{plugin}");
+    install.with(&Setup::conf(&conf).with_policy(&text(&policy)), |broker| {
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             let load = scope.spawn(|| traffic(broker, &stop, &sent));
@@ -278,7 +280,8 @@ impl Soak<'_> {
                     *user = person(&mut self.random);
                 }
             }
-            self.broker.write_policy(&text(&self.policy));
+            // The same text again would be no change.
+            self.broker.write_policy(&format!("{}# {start}\n", text(&self.policy)));
             self.ask();
             self.broker.wait_log(start, |line| line.contains("mqtt-acl: policy change: "), "the end of the sweep");
             self.count.good += 1;

@@ -56,7 +56,9 @@ fn a_denied_will_is_suppressed(install: &Install) {
         let mut watcher = watcher(broker, "mqttuser", "own/bob/will/#");
         for version in VERSIONS {
             for qos in 0..=2 {
-                let topic = format!("own/bob/will/{version}/{qos}");
+                // Levels without a digit, for the log counts numbered topics as one.
+                let [version_level, qos_level] = [version, qos].map(|number| char::from(b'a' + number));
+                let topic = format!("own/bob/will/{version_level}/{qos_level}");
                 let mut connect = with_will(version, "alice", &topic);
                 connect.will = Some(Publish::new(&topic, "forged").qos(qos).retain());
                 drop(broker.client_with(&connect));
