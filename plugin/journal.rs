@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(crate) struct Journal {
     later: Mutex<Vec<(Level, String)>>,
     remarks: Mutex<Remarks>,
     alarms: Mutex<Remarks>,
+    /// Whether there may be anything to flush: looking costs each turn of the loop one load, and a clock costs more.
+    any: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,7 @@ impl Journal {
             later: Mutex::default(),
             remarks: Mutex::default(),
             alarms: Mutex::default(),
+            any: AtomicBool::new(false),
         }
     }
 
@@ -54,6 +58,7 @@ impl Journal {
         if later.len() < KEPT {
             later.push((level, line.to_owned()));
         }
+        self.any.store(true, Ordering::Relaxed);
     }
 
     /// Logs what a client did, unless there was too much of that of late: nobody must be able to flood the log.
@@ -76,6 +81,7 @@ impl Journal {
             remarks.left_out += 1;
         }
         drop(remarks);
+        self.any.store(true, Ordering::Relaxed);
         self.say_left_out(left_out);
         if logged {
             self.say(level, &line());
@@ -84,12 +90,21 @@ impl Journal {
 
     /// Logs what waits. For the main thread, at each TICK.
     pub(crate) fn flush(&self) {
+        if !self.any.load(Ordering::Relaxed) {
+            return;
+        }
+        self.any.store(false, Ordering::Relaxed);
         let later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
         for (level, line) in later {
             self.say(level, &line);
         }
         for remarks in [&self.remarks, &self.alarms] {
-            let left_out = remarks.lock().unwrap_or_else(PoisonError::into_inner).renew();
+            let mut remarks = remarks.lock().unwrap_or_else(PoisonError::into_inner);
+            let left_out = remarks.renew();
+            if remarks.left_out > 0 {
+                self.any.store(true, Ordering::Relaxed);
+            }
+            drop(remarks);
             self.say_left_out(left_out);
         }
     }

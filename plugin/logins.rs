@@ -20,6 +20,7 @@ mod workers;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -59,6 +60,8 @@ pub(crate) struct Logins {
     /// For the broker's loop, and for the thread of 2.1's HTTP listener.
     budget: Budget,
     http_budget: Budget,
+    /// Whether anybody waits, or did: looking costs each turn of the loop one load.
+    waits: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -140,6 +143,7 @@ impl Logins {
             guard,
             budget: Budget::new(now),
             http_budget: Budget::new(now),
+            waits: AtomicBool::new(false),
             state: Mutex::default(),
         })
     }
@@ -193,6 +197,7 @@ impl Logins {
                 }
                 let mut state = self.state();
                 state.began.push_back((now, id.into(), ticket));
+                self.waits.store(true, Ordering::Relaxed);
                 // Whoever goes away and comes again gains nothing by it.
                 state.rests_until(id, now + GIVE_UP);
                 return Check::Later;
@@ -238,8 +243,12 @@ impl Logins {
 
     /// Those who have waited for too long. They may have been answered since.
     pub(crate) fn overdue(&self) -> Vec<(Box<[u8]>, Ticket)> {
+        if !self.waits.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let mut state = self.state();
         if state.began.is_empty() {
+            self.waits.store(false, Ordering::Relaxed);
             return Vec::new();
         }
         let late = state.began.iter().take_while(|(since, ..)| since.elapsed() > GIVE_UP).count();

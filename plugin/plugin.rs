@@ -44,6 +44,8 @@ pub(crate) struct Plugin {
     logins: Logins,
     tickless: Tickless,
     sweep: Mutex<Option<sweep::Sweep>>,
+    /// Whether there is one: looking costs each turn of the loop one load.
+    sweeps: AtomicBool,
     refusals: Refusals<Arc<refused::Details>>,
     audit: Audit,
     /// Whether the broker is re-authenticating every session, which it does between RELOAD and TICK.
@@ -131,6 +133,7 @@ impl Plugin {
             logins,
             tickless: Tickless::default(),
             sweep: Mutex::default(),
+            sweeps: AtomicBool::new(false),
             refusals: Refusals::new(),
             audit,
             in_pass: AtomicBool::new(false),

@@ -9,7 +9,7 @@
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(crate) struct Refusals<T> {
     state: Mutex<State<T>>,
     /// Deliveries that were refused.
     deliveries: AtomicU64,
+    /// Whether there may be anything to tell: looking costs each turn of the loop one load, and a clock costs more.
+    any: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -103,12 +105,13 @@ impl<T: Clone> Refusals<T> {
             second: (now, 0),
             deliveries_told: now,
         };
-        Self { state: Mutex::new(state), deliveries: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), deliveries: AtomicU64::new(0), any: AtomicBool::new(false) }
     }
 
     /// Counts a refusal. What is to be logged at once, if it is the first of its kind.
     pub(crate) fn note(&self, refused: &Refused<'_>, now: Instant, details: impl FnOnce() -> T) -> Option<T> {
         let mut state = self.state();
+        self.any.store(true, Ordering::Relaxed);
         let kind = refused.kind(&state.hasher);
         if let Some(tally) = state.kinds.get_mut(&kind) {
             tally.count += 1;
@@ -122,6 +125,7 @@ impl<T: Clone> Refusals<T> {
         // It asks the policy for words, which takes its time.
         let details = details();
         let mut state = self.state();
+        self.any.store(true, Ordering::Relaxed);
         if now.duration_since(state.second.0) >= Duration::from_secs(1) {
             state.second = (now, 0);
         }
@@ -141,12 +145,21 @@ impl<T: Clone> Refusals<T> {
 
     /// Counts a delivery that was refused: nobody's deed, and one for every message and subscriber.
     pub(crate) fn note_delivery(&self) {
+        self.any.store(true, Ordering::Relaxed);
         self.deliveries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is to be told, now or later.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
     }
 
     /// What is to be told now: at each TICK, a share of it.
     pub(crate) fn due(&self, now: Instant) -> Vec<Told<T>> {
         let mut state = self.state();
+        if state.is_idle() && self.deliveries.load(Ordering::Relaxed) == 0 {
+            self.any.store(false, Ordering::Relaxed);
+        }
         if now.duration_since(state.since) >= WINDOW {
             state.close(now);
         }
@@ -182,6 +195,10 @@ impl<T: Clone> Refusals<T> {
 
 impl<T: Clone> State<T> {
     /// Ends a window. A kind that goes on stays known, so that it is not told as a new one.
+    fn is_idle(&self) -> bool {
+        self.kinds.is_empty() && self.others == 0 && self.untold.is_empty()
+    }
+
     fn close(&mut self, now: Instant) {
         let seconds = now.duration_since(self.since).as_secs().max(1);
         self.since = now;

@@ -44,6 +44,8 @@ pub(crate) struct Sessions {
     asks_again: AtomicBool,
     /// How many connections have ended.
     ends: AtomicU64,
+    /// Whether a client is about to be let in: looking costs each turn of the loop one load.
+    is_entering: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +163,7 @@ impl Sessions {
         let mut state = self.state();
         let id = state.hasher.hash_one(id);
         state.entering = Some(Entering { key, id, credential });
+        self.is_entering.store(true, Ordering::Relaxed);
     }
 
     /// A client is connected, or as good as.
@@ -229,7 +232,10 @@ impl Sessions {
 
     /// Whoever was to be let in is in by now, or was rejected by the broker itself.
     pub(crate) fn turn(&self) {
-        self.state().entering = None;
+        if self.is_entering.load(Ordering::Relaxed) {
+            self.is_entering.store(false, Ordering::Relaxed);
+            self.state().entering = None;
+        }
     }
 
     /// The number of the last login: those after it were granted by a newer policy.

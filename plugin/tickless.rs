@@ -51,7 +51,8 @@ pub(crate) enum Duty {
 impl Tickless {
     /// The broker ticks after all.
     pub(crate) fn tick(&self) {
-        if !self.ticked.swap(true, Ordering::Relaxed) {
+        if !self.ticks() {
+            self.ticked.store(true, Ordering::Relaxed);
             *self.state() = State::default();
         }
     }

@@ -7,6 +7,7 @@
 //! What counts is the processor's time: where the broker has to share the processor, that is not for logins to pay.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,11 @@ const TURNS_IN_A_CROWD: u32 = 8;
 const TURN: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
-pub(crate) struct Budget(Mutex<State>);
+pub(crate) struct Budget {
+    /// How many turns of the loop are over. Every message may take one, so it is counted without a lock, by one thread.
+    turn: AtomicU32,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -28,8 +33,9 @@ struct State {
     /// What was spent in this turn of the loop, and when the last check ended.
     spent: Duration,
     ended: Instant,
-    /// How many turns are over since.
+    /// How many turns are over since, and which the last of them was.
     turns: u32,
+    turn: u32,
     /// Whether somebody was turned away since.
     is_crowd: bool,
 }
@@ -44,7 +50,8 @@ struct Debt {
 impl Budget {
     pub(crate) fn new(now: Instant) -> Self {
         let debt = Debt { owed: Duration::ZERO, at: now };
-        Self(Mutex::new(State { debt, spent: Duration::ZERO, ended: now, turns: 0, is_crowd: false }))
+        let state = State { debt, spent: Duration::ZERO, ended: now, turns: 0, turn: 0, is_crowd: false };
+        Self { turn: AtomicU32::new(0), state: Mutex::new(state) }
     }
 
     /// Whether a password may be checked now; `ticks` is whether [`Budget::turn`] tells when a turn is over.
@@ -75,14 +82,20 @@ impl Budget {
 
     /// TICK: a turn of the broker's loop is over.
     pub(crate) fn turn(&self) {
-        let mut state = self.state();
-        state.spent = Duration::ZERO;
-        state.turns = state.turns.saturating_add(1);
+        self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing is called while it is held that could leave it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.load(Ordering::Relaxed);
+        let over = turn.wrapping_sub(state.turn);
+        if over > 0 {
+            state.turn = turn;
+            state.spent = Duration::ZERO;
+            state.turns = state.turns.saturating_add(over);
+        }
+        state
     }
 }
 

@@ -70,6 +70,12 @@ impl Plugin {
 
     /// Tells what was counted and is due. At each TICK.
     pub(super) fn tell_refusals(&self) {
+        for line in self.audit.news() {
+            self.journal.say(Level::Warning, &line);
+        }
+        if self.refusals.is_idle() {
+            return;
+        }
         for Told { details, count, seconds } in self.refusals.due(Instant::now()) {
             let times = format!("{} times in {seconds} s", grouped(count));
             match details {
@@ -86,9 +92,6 @@ impl Plugin {
         }
         if let Some(count) = self.refusals.deliveries_due(Instant::now()) {
             self.audit.note(|| Record::new("deliveries_refused").with("count", count));
-        }
-        for line in self.audit.news() {
-            self.journal.say(Level::Warning, &line);
         }
     }
 

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, HTTP_API, Policy, Refusal};
@@ -155,15 +156,20 @@ impl Plugin {
             }
         }
         *place = Some(sweep);
+        self.sweeps.store(true, Ordering::Relaxed);
     }
 
     /// Does a share of it. In TICK alone.
     pub(super) fn sweep(&self) {
+        if !self.sweeps.load(Ordering::Relaxed) {
+            return;
+        }
         // Out of its place, for the broker calls back.
         let Some(mut sweep) = self.sweep.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let policy = self.policy.share();
         let is_over = self.sweep_some(&mut sweep, &policy);
         if is_over {
+            self.sweeps.store(false, Ordering::Relaxed);
             self.journal.say(Level::Notice, &format!("policy change: {}", sweep.count));
             if let Some(before) = sweep.before {
                 self.loader.free(before);
