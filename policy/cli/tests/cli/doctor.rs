@@ -208,7 +208,8 @@ fn the_plugin_and_its_options() {
 fn every_option_of_the_plugin_is_known() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin/options.rs");
     let source = fs::read_to_string(source).unwrap();
-    let known = source.split_once("const KNOWN: ").unwrap().1.split_once("= [").unwrap().1.split_once(']').unwrap().0;
+    let known = source.split_once("const KNOWN: ").unwrap().1.split_once('=').unwrap().1.split_once(';').unwrap().0;
+    let known = known.trim().trim_start_matches('[').trim_end_matches(']');
     let keys: Vec<_> = known.split(',').map(|key| key.trim().trim_matches('"')).filter(|key| !key.is_empty()).collect();
     assert!(keys.len() >= 6 && keys.contains(&"policy_file"), "{keys:?}");
     let installation = Installation::new();
