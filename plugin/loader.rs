@@ -23,7 +23,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +47,8 @@ use watch::{Bell, Watch};
 const QUIET: Duration = Duration::from_millis(100);
 /// And no longer than this, for somebody may never end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Reading that takes longer is said.
+const LONG: Duration = Duration::from_secs(1);
 /// How often the counters are told, in `$SYS` and in the metrics file.
 const TELL: Duration = Duration::from_secs(10);
 /// How often it is noted that what is kept is still in force.
@@ -134,6 +136,7 @@ impl Loader {
         options: Options,
         state: Arc<State>,
         waker: Option<Waker>,
+        takes_long: impl FnOnce(),
     ) -> io::Result<(Self, Arc<Delivery>)> {
         let shared = Arc::new(Shared {
             bell: Bell::new()?,
@@ -149,7 +152,14 @@ impl Loader {
             Thread::new(broker, options, state, waker, theirs).run(&first);
         })?;
         let loader = Self { shared, thread: Some(thread) };
-        let delivery = started.recv().map_err(|_| io::Error::other("it ended at once"))?;
+        let delivery = match started.recv_timeout(LONG) {
+            Err(RecvTimeoutError::Timeout) => {
+                takes_long();
+                started.recv().ok()
+            }
+            delivery => delivery.ok(),
+        };
+        let delivery = delivery.ok_or_else(|| io::Error::other("it ended at once"))?;
         Ok((loader, delivery))
     }
 
@@ -400,7 +410,12 @@ impl Thread {
         let path = &self.options.policy_file;
         self.watch.looked();
         // A panic must not end the thread: there would never be a new policy again.
+        let start = Instant::now();
         let read = catch_unwind(AssertUnwindSafe(|| load_with_sources(path, &Trust::process())));
+        if start.elapsed() > LONG {
+            let took = start.elapsed().as_secs_f64();
+            self.note(Level::Notice, format!("the policy took {took:.1} s to read"));
+        }
         let Ok((result, sources)) = read else {
             // The same files would cause another, so the next one waits for SIGHUP.
             self.sources = Sources::default();

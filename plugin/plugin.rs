@@ -64,7 +64,11 @@ impl Plugin {
         let path = options.policy_file.clone();
         let audit_file = options.audit_file.clone();
         let state = Arc::<State>::default();
-        let (loader, delivery) = match Loader::start(broker, options, Arc::clone(&state), waker(broker)) {
+        let takes_long = || {
+            let line = format!("reading {}, which takes over a second", OneLine(&path.to_string_lossy()));
+            journal.say(Level::Notice, &line);
+        };
+        let (loader, delivery) = match Loader::start(broker, options, Arc::clone(&state), waker(broker), takes_long) {
             Ok(started) => started,
             Err(error) => {
                 journal

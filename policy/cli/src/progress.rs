@@ -1,6 +1,30 @@
 //! How far something is that takes a while, on a terminal and nowhere else.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Does something, and says what it is if that takes over a second.
+pub(crate) fn saying<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    const LONG: Duration = Duration::from_secs(1);
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    let (done, is_done) = channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if is_done.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+                let _ = write!(io::stderr(), "\r{what} ...");
+                let _ = is_done.recv();
+                let _ = write!(io::stderr(), "\r{}\r", " ".repeat(what.len() + 4));
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
 
 /// A bar on standard error, which goes away when it is dropped.
 #[derive(Debug)]

@@ -3,15 +3,25 @@
 use std::path::Path;
 
 use clap::Args;
-use mqtt_acl_policy::{Trust, user_id, user_ids};
+use mqtt_acl_policy::{Loaded, OneLine, Trust, user_id, user_ids};
 
 use crate::exit::Error;
+use crate::progress::saying;
 
 /// Where the plugin looks for its policy unless the broker's configuration says otherwise.
 pub(crate) const USUAL_FILE: &str = "/etc/mosquitto/mqtt-acl/policy.toml";
 
 /// The user that Debian's and most other brokers run as.
 pub(crate) const USUAL_BROKER_USER: &str = "mosquitto";
+
+/// Loads a policy.
+///
+/// # Errors
+/// [`Error::Policy`].
+pub(crate) fn load(file: &Path, trust: &Trust) -> Result<Loaded, Error> {
+    let what = format!("reading {}", OneLine(&file.to_string_lossy()));
+    saying(&what, || mqtt_acl_policy::load(file, trust)).map_err(Error::Policy)
+}
 
 /// Whose files may make policy: root's, the broker's, and those of whoever runs the command (S18).
 #[derive(Args, Debug)]

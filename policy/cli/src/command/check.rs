@@ -2,10 +2,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use mqtt_acl_policy::load;
 
-use crate::exit::{Error, Exit, Outcome};
-use crate::source::{Owners, USUAL_FILE};
+use crate::exit::{Exit, Outcome};
+use crate::source::{self, Owners, USUAL_FILE};
 use crate::text::{complain, count, say};
 
 /// Say everything that is wrong with a policy, and run its tests
@@ -38,7 +37,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
-        let loaded = load(&self.file, &self.owners.trust_and_read(&self.file)?).map_err(Error::Policy)?;
+        let loaded = source::load(&self.file, &self.owners.trust_and_read(&self.file)?)?;
         loaded.warnings.iter().for_each(complain);
         let size = loaded.policy.size();
         let tests = match loaded.policy.run_tests().len() {

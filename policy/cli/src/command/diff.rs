@@ -2,11 +2,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use mqtt_acl_policy::{Comparison, Escaped, Extent, Holders, Loaded, Right, Shift, compare, load};
+use mqtt_acl_policy::{Comparison, Escaped, Extent, Holders, Loaded, Right, Shift, compare};
 use serde_json::{Value, json};
 
-use crate::exit::{Error, Exit, Outcome};
-use crate::source::Owners;
+use crate::exit::{Exit, Outcome};
+use crate::source::{self, Owners};
 use crate::text::{complain, count, say};
 
 /// Say whose rights differ between two policies, with an example of each difference
@@ -42,8 +42,8 @@ pub(crate) struct Diff {
 impl Diff {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
         let trust = self.owners.trust()?;
-        let Loaded { policy: old, .. } = load(&self.old, &trust).map_err(Error::Policy)?;
-        let Loaded { policy: new, .. } = load(&self.new, &trust).map_err(Error::Policy)?;
+        let Loaded { policy: old, .. } = source::load(&self.old, &trust)?;
+        let Loaded { policy: new, .. } = source::load(&self.new, &trust)?;
         let comparison = compare(&old, &new);
         let Comparison { changes, extent } = &comparison;
         if self.json {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueEnum};
 use mqtt_acl_policy::{
     Action, Bearing, Change, Client, Decision, Difference, Escaped, Grant, Loaded, Miss, Policy, Refusal, RuleId,
-    is_topic_name, load,
+    is_topic_name,
 };
 use serde_json::{Value, json};
 
 use crate::exit::{Error, Exit, Outcome};
 use crate::json;
-use crate::source::Owners;
+use crate::source::{self, Owners};
 use crate::text::{count, say};
 
 /// Say whether a client may do something, and why
@@ -81,7 +81,7 @@ enum Deed {
 impl Explain {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
         let action = self.action()?;
-        let Loaded { policy, .. } = load(&self.file, &self.owners.trust()?).map_err(Error::Policy)?;
+        let Loaded { policy, .. } = source::load(&self.file, &self.owners.trust()?)?;
         let user = self.user.as_deref().map(str::as_bytes);
         let id = match &self.client_id {
             Some(id) => id.as_bytes().to_vec(),

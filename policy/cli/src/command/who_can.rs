@@ -3,13 +3,13 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mqtt_acl_policy::{Able, Escaped, Ids, Loaded, Policy, RuleId, Verb, Who, is_subscription, load};
+use mqtt_acl_policy::{Able, Escaped, Ids, Loaded, Policy, RuleId, Verb, Who, is_subscription};
 use serde_json::{Value, json};
 
 use crate::command::explain::topic_name;
 use crate::exit::{Error, Exit, Outcome};
 use crate::json;
-use crate::source::{Owners, USUAL_FILE};
+use crate::source::{self, Owners, USUAL_FILE};
 use crate::text::say;
 
 /// Say who may publish to a topic, subscribe to it or receive it
@@ -66,7 +66,7 @@ impl WhoCan {
             Verb::Publish | Verb::Receive => topic_name(&self.topic)?,
             Verb::Subscribe => topic_filter(&self.topic)?,
         };
-        let Loaded { policy, .. } = load(&self.file, &self.owners.trust()?).map_err(Error::Policy)?;
+        let Loaded { policy, .. } = source::load(&self.file, &self.owners.trust()?)?;
         let mut out = BufWriter::new(out);
         let found =
             if self.json { everybody(&policy, verb, topic, &mut out) } else { groups(&policy, verb, topic, &mut out) };

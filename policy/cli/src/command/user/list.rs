@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use clap::Args;
-use mqtt_acl_policy::{Account, Escaped, Loaded, Policy, load};
+use mqtt_acl_policy::{Account, Escaped, Loaded, Policy};
 use serde_json::{Value, json};
 
 use super::Target;
 use crate::edit::Files;
 use crate::exit::{Error, Exit, Outcome};
 use crate::json;
+use crate::source;
 use crate::text::say;
 
 /// List the users of a policy
@@ -56,7 +57,7 @@ pub(crate) struct Show {
 
 impl List {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
-        let Loaded { policy, .. } = load(&self.target.policy, &self.target.trust()?).map_err(Error::Policy)?;
+        let Loaded { policy, .. } = source::load(&self.target.policy, &self.target.trust()?)?;
         let places = Files::read(&self.target.policy, &self.target.trust()?)?.places();
         if self.target.json {
             let users: Vec<_> =
@@ -77,7 +78,7 @@ impl List {
 
 impl Show {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
-        let Loaded { policy, .. } = load(&self.target.policy, &self.target.trust()?).map_err(Error::Policy)?;
+        let Loaded { policy, .. } = source::load(&self.target.policy, &self.target.trust()?)?;
         let Some(account) = policy.account(&self.name) else {
             return Err(Error::Failed(format!(
                 "user `{}` is not listed in this policy (`mqtt-acl user list` names those that are)",
