@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use base64ct::{Base64Unpadded, Encoding};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest as _, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -184,8 +185,8 @@ pub fn hash(password: &[u8]) -> Result<String, String> {
         .map_err(|e| format!("this password cannot be hashed: {e}"))?;
     Ok(format!(
         "$argon2id$v=19$m={memory},t={passes},p={lanes}${}${}",
-        Base64Unpadded::encode_string(&salt),
-        Base64Unpadded::encode_string(&output)
+        STANDARD_NO_PAD.encode(salt),
+        STANDARD_NO_PAD.encode(output)
     ))
 }
 
@@ -201,7 +202,7 @@ impl Credential<'static> {
 
 #[cfg(test)]
 mod tests {
-    use base64ct::Base64;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 
@@ -227,12 +228,12 @@ mod tests {
     #[test]
     fn mosquittos_strings() {
         for salt in [&b"saltsaltsalt"[..], &[7; 64]] {
-            let salt64 = Base64::encode_string(salt);
+            let salt64 = STANDARD.encode(salt);
             let mut expected = [0; 64];
             pbkdf2::pbkdf2_hmac::<Sha512>(b"secret", salt, 101, &mut expected);
-            let seven = format!("$7$101${salt64}${}", Base64::encode_string(&expected));
+            let seven = format!("$7$101${salt64}${}", STANDARD.encode(expected));
             expected.copy_from_slice(&Sha512::digest([b"secret", salt].concat()));
-            let six = format!("$6${salt64}${}", Base64::encode_string(&expected));
+            let six = format!("$6${salt64}${}", STANDARD.encode(expected));
             for text in [seven, six] {
                 let credential = Credential::parse(&text).unwrap();
                 assert!(credential.verify(b"secret"), "{text}");

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use argon2::Params;
-use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use smallvec::SmallVec;
 
@@ -108,8 +109,8 @@ fn argon2id(text: &str) -> Result<Parts, String> {
         ));
     }
     Params::new(memory, passes, lanes, None).map_err(|_| "the parameters are out of argon2's range")?;
-    let salt = decode::<Base64Unpadded>(salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
-    let hash = decode::<Base64Unpadded>(hash, HASH).ok_or("the hash is not base64 of 16 to 64 bytes")?;
+    let salt = decode(&STANDARD_NO_PAD, salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
+    let hash = decode(&STANDARD_NO_PAD, hash, HASH).ok_or("the hash is not base64 of 16 to 64 bytes")?;
     Ok(Parts { scheme: Scheme::Argon2id { memory, passes, lanes }, salt, hash })
 }
 
@@ -119,8 +120,8 @@ fn unknown_argon2(_: &str) -> Result<Parts, String> {
 
 /// `$token$<SHA-256 of the token>`.
 fn token(text: &str) -> Result<Parts, String> {
-    let hash = decode::<Base64UrlUnpadded>(text, 32..=32)
-        .or_else(|| decode::<Base64Unpadded>(text, 32..=32))
+    let hash = decode(&URL_SAFE_NO_PAD, text, 32..=32)
+        .or_else(|| decode(&STANDARD_NO_PAD, text, 32..=32))
         .ok_or("the digest is not base64 of 32 bytes")?;
     Ok(Parts { scheme: Scheme::Token, salt: Bytes::new(), hash })
 }
@@ -151,16 +152,16 @@ fn pbkdf2(prf: Prf, iterations: &str, salt: &str, hash: &str, sizes: RangeInclus
         ));
     }
     let bytes = if sizes.start() == sizes.end() { "64 bytes" } else { "16 to 64 bytes" };
-    let hash = decode::<Base64>(hash, sizes).ok_or_else(|| format!("the hash is not base64 of {bytes}"))?;
-    let salt = decode::<Base64>(salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
+    let hash = decode(&STANDARD, hash, sizes).ok_or_else(|| format!("the hash is not base64 of {bytes}"))?;
+    let salt = decode(&STANDARD, salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
     Ok(Parts { scheme: Scheme::Pbkdf2 { prf, iterations }, salt, hash })
 }
 
 /// `$6$<salt>$<hash>`: one SHA-512 of password and salt, as `mosquitto_passwd` wrote it before 2.0.
 fn mosquitto_sha512(text: &str) -> Result<Parts, String> {
     let [salt, hash] = fields(text)?;
-    let hash = decode::<Base64>(hash, 64..=64).ok_or("the hash is not base64 of 64 bytes")?;
-    let salt = decode::<Base64>(salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
+    let hash = decode(&STANDARD, hash, 64..=64).ok_or("the hash is not base64 of 64 bytes")?;
+    let salt = decode(&STANDARD, salt, SALT).ok_or("the salt is not base64 of 8 to 64 bytes")?;
     Ok(Parts { scheme: Scheme::Sha512, salt, hash })
 }
 
@@ -201,10 +202,11 @@ fn work(memory: u32, passes: u32) -> u64 {
     u64::from(memory) * u64::from(passes)
 }
 
-fn decode<E: Encoding>(text: &str, sizes: RangeInclusive<usize>) -> Option<Bytes> {
-    let mut buffer = [0; 64];
-    let bytes = E::decode(text, &mut buffer).ok()?;
-    sizes.contains(&bytes.len()).then(|| Bytes::from_slice(bytes))
+fn decode(engine: &GeneralPurpose, text: &str, sizes: RangeInclusive<usize>) -> Option<Bytes> {
+    // Of 64 bytes, and of what the last four characters could be.
+    let mut buffer = [0; 66];
+    let length = engine.decode_slice(text, &mut buffer).ok().filter(|length| sizes.contains(length))?;
+    buffer.get(..length).map(Bytes::from_slice)
 }
 
 #[cfg(test)]
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn unreadable_strings_say_why_and_do_not_repeat_the_secret() {
-        let hash = Base64Unpadded::encode_string(&[1; 32]);
+        let hash = STANDARD_NO_PAD.encode([1; 32]);
         for (text, part) in [
             ("", "empty"),
             ("hunter2", "never written in the clear"),
@@ -245,8 +247,8 @@ mod tests {
 
     #[test]
     fn weak_strings_are_named() {
-        let hash = Base64::encode_string(&[1; 64]);
-        let short = Base64Unpadded::encode_string(&[1; 32]);
+        let hash = STANDARD.encode([1; 64]);
+        let short = STANDARD_NO_PAD.encode([1; 32]);
         for (text, part) in [
             (format!("$7$101$c2FsdHNhbHRzYWx0${hash}"), "101 iterations"),
             (format!("$6$c2FsdHNhbHRzYWx0${hash}"), "`$6$`"),
