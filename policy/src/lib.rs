@@ -36,6 +36,7 @@ mod credential;
 mod decision;
 mod document;
 mod fingerprint;
+mod hash;
 mod hidden;
 mod last_good;
 mod limits;

@@ -15,14 +15,13 @@ mod cost;
 mod filter;
 mod topic;
 
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
 pub(crate) use self::filter::Meeting;
 pub(crate) use self::topic::{Topic, Wanted};
 use crate::bytes::{Word, same};
 use crate::decision::RuleId;
+use crate::hash::Seed;
 use crate::template::{AttributeId, Level, Template, Variable};
 
 /// What a rule says.
@@ -57,7 +56,7 @@ pub(crate) struct Forest {
     ends: Vec<Ends>,
     /// The literal children of nodes that have many, by parent and text.
     literals: HashTable<NodeId>,
-    hasher: DefaultHashBuilder,
+    seed: Seed,
     /// The names of attributes that rules use, in the order of their ids.
     attributes: Vec<Box<str>>,
 }
@@ -99,6 +98,7 @@ struct Node {
 enum Children {
     None,
     FewLiterals,
+    ManyLiterals,
     Plus,
     User,
     Mixed,
@@ -171,8 +171,11 @@ impl Node {
 
     /// Notes that it has a child of this kind, too.
     fn has_child(&mut self, kind: Children) {
-        let is_only = self.children == Children::None || self.children == kind;
-        self.children = if is_only { kind } else { Children::Mixed };
+        self.children = match (self.children, kind) {
+            (Children::None, _) | (Children::FewLiterals, Children::ManyLiterals) => kind,
+            (known, _) if known == kind => kind,
+            _ => Children::Mixed,
+        };
     }
 
     fn is_empty_level(&self) -> bool {
@@ -199,7 +202,7 @@ impl Forest {
             text: Vec::new(),
             ends: vec![Ends::default()],
             literals: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            seed: Seed::default(),
             attributes: Vec::new(),
         }
     }
@@ -302,7 +305,8 @@ impl Forest {
     }
 
     fn hash(&self, parent: NodeId, text: &[u8]) -> u64 {
-        self.hasher.hash_one((parent, text))
+        // Children of different parents may say the same.
+        self.seed.hash(text).wrapping_add(u64::from(parent).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// The children from here on that are linked: all literals, or all variables.
@@ -329,7 +333,7 @@ impl Forest {
             node.literals = (node.literals + 1).min(FEW + 1);
             before = (node.literal, node.literals);
             node.literal = new;
-            node.has_child(if node.literals > FEW { Children::Mixed } else { Children::FewLiterals });
+            node.has_child(if node.literals > FEW { Children::ManyLiterals } else { Children::FewLiterals });
         }
         if let Some(node) = self.nodes.get_mut(new as usize) {
             node.next = before.0;

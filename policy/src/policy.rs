@@ -337,24 +337,13 @@ impl Policy {
             return Err(Refusal::MalformedTopic);
         }
         let topic = Topic::new(topic);
-        if self.each(sets).any(|set| self.forest.has(set.tree, wanted.deny)) {
-            return self.rules_with_denies(sets, &topic, names, wanted);
-        }
-        let allow = self.each(sets).find_map(|set| self.forest.first(set.tree, &topic, names, wanted.allow));
-        allow.map(Grant::Rule).ok_or(Refusal::NoRule)
-    }
-
-    #[inline(never)]
-    fn rules_with_denies(
-        &self,
-        sets: &[SetId],
-        topic: &Topic<'_>,
-        names: &Names<'_>,
-        wanted: Wanted,
-    ) -> Result<Grant, Refusal> {
         let mut allow = None;
         for set in self.each(sets) {
-            let found = self.forest.find(set.tree, topic, names, wanted);
+            // What is allowed only a deny takes back.
+            if allow.is_some() && !self.forest.has(set.tree, wanted.deny) {
+                continue;
+            }
+            let found = self.forest.find(set.tree, &topic, names, wanted);
             if let Some(rule) = found.deny {
                 return Err(Refusal::Rule(rule));
             }

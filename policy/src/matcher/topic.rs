@@ -76,13 +76,6 @@ pub(crate) struct Wanted {
     pub(crate) deny: Kind,
 }
 
-impl Wanted {
-    #[inline]
-    fn kinds(self) -> u8 {
-        self.allow.bit() | self.deny.bit()
-    }
-}
-
 /// Of a literal this long or longer a word holds but a part, and not the `/` behind it.
 const LONG: usize = 8;
 
@@ -104,102 +97,95 @@ impl Node {
 }
 
 impl Forest {
-    /// A rule of a tree that allows this, where nothing in the tree denies anything of the kind.
-    ///
-    /// This is what nearly every message asks for. Where but one way leads on from each node, as in most trees, it keeps
-    /// nothing in mind but the node and the place in the topic.
-    #[inline(never)]
-    pub(crate) fn first(&self, root: Root, topic: &Topic<'_>, names: &Names<'_>, allow: Kind) -> Option<RuleId> {
-        let mut node = self.node(root.0)?;
-        let mut at = 0;
-        if topic::is_reserved(topic.text) {
-            return self.find(root, topic, names, Wanted { allow, deny: allow }).allow;
-        }
-        loop {
-            if !node.kinds.has(allow.bit(), Kinds::BELOW) {
-                return None;
-            }
-            if node.kinds.has(allow.bit(), Kinds::REST) {
-                return self.ends(node.rest).of(allow);
-            }
-            if at > topic.text.len() {
-                return self.ends(node.exact).of(allow);
-            }
-            match node.children {
-                Children::FewLiterals => {
-                    let word = topic.word(at);
-                    let mut child = self.node(node.literal)?;
-                    while !child.is_literal(word) {
-                        child = self.child(child.next)?;
-                    }
-                    if child.length() >= LONG {
-                        topic.end_of(at, self.label(child)?)?;
-                    }
-                    at = at.wrapping_add(child.length()).wrapping_add(1);
-                    node = child;
-                }
-                Children::Plus => {
-                    node = self.node(node.plus)?;
-                    at = topic.end(at, topic.word(at)).wrapping_add(1);
-                }
-                Children::User => {
-                    node = self.node(node.variable)?;
-                    at = topic.end_of(at, names.value(Variable::User)?)?.wrapping_add(1);
-                }
-                Children::None => return None,
-                Children::Mixed => {
-                    let walk =
-                        Walk { forest: self, topic, names, wanted: Wanted { allow, deny: allow }, denies: false };
-                    return walk.all((node, at)).allow;
-                }
-            }
-        }
-    }
-
     /// What the rules of a tree say of a topic name. A deny that is found ends the search: nothing overrides it.
+    #[inline]
     pub(crate) fn find(&self, root: Root, topic: &Topic<'_>, names: &Names<'_>, wanted: Wanted) -> Found {
-        let Some(first) = self.node(root.0) else { return Found::default() };
-        let denies = first.kinds.has(wanted.deny.bit(), Kinds::BELOW);
-        let walk = Walk { forest: self, topic, names, wanted, denies };
-        if topic::is_reserved(topic.text) { walk.reserved(first) } else { walk.all((first, 0)) }
+        let Some(root) = self.node(root.0) else { return Found::default() };
+        if root.kinds.has(wanted.deny.bit(), Kinds::BELOW) {
+            Walk::<true> { forest: self, topic, names, wanted }.from(root)
+        } else {
+            Walk::<false> { forest: self, topic, names, wanted }.from(root)
+        }
     }
 }
 
 /// A walk down one tree, along one topic.
-struct Walk<'w> {
+///
+/// `DENIES` is whether the tree has any deny of that kind: in one without, the first rule found decides.
+struct Walk<'w, const DENIES: bool> {
     forest: &'w Forest,
     topic: &'w Topic<'w>,
     names: &'w Names<'w>,
     wanted: Wanted,
-    /// Whether the tree has any deny of that kind.
-    denies: bool,
 }
 
 /// A node, and where in the topic the level below it begins, which is beyond the end where there is none.
 type Place<'w> = (&'w Node, usize);
 
-impl<'w> Walk<'w> {
-    /// Looks along all ways that lead on from a place.
-    fn all(&self, mut place: Place<'w>) -> Found {
+impl<'w, const DENIES: bool> Walk<'w, DENIES> {
+    /// Where but one way leads on from each node, as in most trees, it keeps little in mind but the node and the place in the
+    /// topic.
+    #[inline(never)]
+    fn from(&self, mut node: &'w Node) -> Found {
+        let Self { forest, topic, names, .. } = *self;
         let mut found = Found::default();
+        if topic::is_reserved(topic.text) {
+            return self.reserved(node);
+        }
+        let mut at = 0;
+        while node.kinds.has(self.kinds(), Kinds::BELOW) && !self.is_decided((node, at), &mut found) {
+            if self.is_end((node, at)) {
+                break;
+            }
+            let next = match node.children {
+                Children::FewLiterals => self.few_literals(node, at),
+                Children::ManyLiterals => self.many_literals(node, at),
+                Children::Plus => forest.node(node.plus).map(|child| (child, topic.end(at, topic.word(at)))),
+                Children::User => {
+                    let end = names.value(Variable::User).and_then(|name| topic.end_of(at, name));
+                    forest.node(node.variable).zip(end)
+                }
+                Children::None => None,
+                Children::Mixed => {
+                    self.all((node, at), &mut found);
+                    return found;
+                }
+            };
+            let Some((child, end)) = next else { break };
+            (node, at) = (child, end.wrapping_add(1));
+        }
+        found
+    }
+
+    /// The kinds of rules that bear on this.
+    #[inline]
+    fn kinds(&self) -> u8 {
+        if DENIES { self.wanted.allow.bit() | self.wanted.deny.bit() } else { self.wanted.allow.bit() }
+    }
+
+    /// Looks along all ways that lead on from a place, which was looked at itself.
+    #[inline(never)]
+    fn all(&self, mut place: Place<'w>, found: &mut Found) {
         let mut later: SmallVec<[Place<'w>; 16]> = SmallVec::new();
-        while !self.is_decided(place, &mut found) {
+        loop {
             if !self.is_end(place) {
                 self.ways(place, true, |way| later.push(way));
             }
-            let Some(next) = later.pop() else { break };
+            let Some(next) = later.pop().filter(|next| !self.is_decided(*next, found)) else { return };
             place = next;
         }
-        found
     }
 
     /// The same from the root for a topic whose first level begins with `$`, which wildcards do not match, nor do variables
     /// stand for it.
     #[cold]
     fn reserved(&self, root: &'w Node) -> Found {
-        let mut first = None;
+        let (mut first, mut found) = (None, Found::default());
         self.ways((root, 0), false, |way| first = Some(way));
-        first.map_or_else(Found::default, |place| self.all(place))
+        if let Some(place) = first.filter(|place| !self.is_decided(*place, &mut found)) {
+            self.all(place, &mut found);
+        }
+        found
     }
 
     #[inline]
@@ -213,25 +199,27 @@ impl<'w> Walk<'w> {
         #[cfg(test)]
         tests::VISITS.with(|visits| visits.set(visits.get() + 1));
         let node = place.0;
-        let rest = node.kinds.has(self.wanted.kinds(), Kinds::REST);
-        let exact = self.is_end(place) && node.kinds.has(self.wanted.kinds(), Kinds::EXACT);
+        let rest = node.kinds.has(self.kinds(), Kinds::REST);
+        let exact = self.is_end(place) && node.kinds.has(self.kinds(), Kinds::EXACT);
         if !rest && !exact {
             return false;
         }
         for (_, ends) in [(rest, node.rest), (exact, node.exact)].into_iter().filter(|(fits, _)| *fits) {
             let ends = self.forest.ends(ends);
             found.allow = found.allow.or(ends.of(self.wanted.allow));
-            found.deny = found.deny.or(ends.of(self.wanted.deny));
+            if DENIES {
+                found.deny = found.deny.or(ends.of(self.wanted.deny));
+            }
         }
-        found.deny.is_some() || (found.allow.is_some() && !self.denies)
+        if DENIES { found.deny.is_some() } else { found.allow.is_some() }
     }
 
     /// Where the next level of the topic leads to: at most one by a literal, and by `+`, and by variables.
     #[inline]
     fn ways(&self, (node, at): Place<'w>, wild: bool, mut follow: impl FnMut(Place<'w>)) {
-        let Self { forest, topic, names, wanted, .. } = *self;
+        let Self { forest, topic, names, .. } = *self;
         let mut follow = |child: &'w Node, end: usize| {
-            if child.kinds.has(wanted.kinds(), Kinds::BELOW) {
+            if child.kinds.has(self.kinds(), Kinds::BELOW) {
                 follow((child, end + 1));
             }
         };
@@ -249,20 +237,35 @@ impl<'w> Walk<'w> {
                 }
             }
         }
-        if node.literals > FEW {
-            let end = topic.end(at, word);
-            let child = forest.one_of_many(node, topic.text.get(at..end).unwrap_or_default());
-            if let Some(child) = forest.child(child) {
-                follow(child, end);
-            }
-        } else if node.literal != NONE {
-            for (_, child) in forest.siblings(node.literal) {
-                let is_whole = || forest.label(child).is_some_and(|label| topic.end_of(at, label).is_some());
-                if child.is_literal(word) && (child.length() < LONG || is_whole()) {
-                    return follow(child, at + child.length());
-                }
-            }
+        let literal = if node.literals > FEW { self.many_literals(node, at) } else { self.few_literals(node, at) };
+        if let Some((child, end)) = literal {
+            follow(child, end);
         }
+    }
+
+    /// The literal child that the next level of the topic is, and where that level ends: looked through one by one.
+    #[inline]
+    fn few_literals(&self, node: &Node, at: usize) -> Option<Place<'w>> {
+        let Self { forest, topic, .. } = *self;
+        let word = topic.word(at);
+        let mut child = forest.child(node.literal)?;
+        while !child.is_literal(word) || (child.length() >= LONG && !self.is_whole(child, at)) {
+            child = forest.child(child.next)?;
+        }
+        Some((child, at.wrapping_add(child.length())))
+    }
+
+    /// The same, looked up.
+    #[inline]
+    fn many_literals(&self, node: &Node, at: usize) -> Option<Place<'w>> {
+        let Self { forest, topic, .. } = *self;
+        let end = topic.end(at, topic.word(at));
+        let child = forest.one_of_many(node, topic.text.get(at..end)?);
+        Some((forest.child(child)?, end))
+    }
+
+    fn is_whole(&self, child: &Node, at: usize) -> bool {
+        self.forest.label(child).is_some_and(|label| self.topic.end_of(at, label).is_some())
     }
 }
 

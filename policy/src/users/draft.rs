@@ -11,9 +11,10 @@ use std::sync::Arc;
 use hashbrown::hash_table::{Entry, HashTable};
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::{HEAD, Head, SHAPE, Seed, Store, User, Users};
+use super::{HEAD, Head, SHAPE, Store, User, Users};
 use crate::credential::Shape;
 use crate::document::{Located, RuleTable};
+use crate::hash::Seed;
 use crate::policy::SetId;
 use crate::problem::Place;
 
