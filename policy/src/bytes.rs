@@ -20,10 +20,16 @@ pub(crate) struct Word(pub(crate) u64);
 
 impl Word {
     /// The first eight bytes of a text; zeros where it is shorter.
+    #[inline]
     pub(crate) fn first(text: &[u8]) -> Self {
-        match text.first_chunk() {
-            Some(first) => Self(u64::from_le_bytes(*first)),
-            None => Self(text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+        match (text.first_chunk(), text.first_chunk(), text.last_chunk()) {
+            (Some(first), ..) => Self(u64::from_le_bytes(*first)),
+            // The two halves may overlap, where they say the same.
+            (None, Some(first), Some(last)) => {
+                let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+                Self(u64::from(first) | u64::from(last) << (8 * (text.len() - 4)))
+            }
+            _ => Self(text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))),
         }
     }
 
@@ -55,6 +61,16 @@ mod tests {
                 other[at] ^= 0x80;
                 assert!(!same(one, &other), "{length} {at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_word_is_a_text_and_zeros() {
+        let text: Vec<u8> = (1..=10).collect();
+        for length in 0..=10 {
+            let mut expected = [0; 8];
+            expected[..length.min(8)].copy_from_slice(&text[..length.min(8)]);
+            assert_eq!(Word::first(&text[..length]).0.to_le_bytes(), expected, "{length}");
         }
     }
 
