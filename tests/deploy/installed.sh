@@ -156,7 +156,7 @@ expect "the example policy has nothing to complain about" mqtt_acl check
 for example in /usr/share/doc/mqtt-acl/examples/*.toml; do
     expect "nor has ${example##*/}" mqtt_acl check "$example"
 done
-expect "of which there are as many as the repository has" test "$(ls /usr/share/doc/mqtt-acl/examples/*.toml | wc -l)" -eq 7
+expect "of which there are as many as the repository has" test "$(find /usr/share/doc/mqtt-acl/examples -maxdepth 1 -name "*.toml" | wc -l)" -eq 7
 expect "SIGHUP puts it in force" reload
 expect "a device logs in with its token and publishes" device
 expect "a wrong token is refused" wrong_is_refused

@@ -37,7 +37,7 @@ pub fn import(config: Config, dialects: &[Dialect], options: &Options) -> Import
 
 impl Import {
     fn build(&mut self, config: &Config, options: &Options) {
-        self.leave_out_what_cannot_be_said(config);
+        self.leave_out_what_cannot_be_said(config, options);
         let client_id = vec![(if options.bind { OWN_ID } else { ANY_ID }).to_owned()];
         let everyone = draft::Role { name: EVERYONE.into(), client_id, ..draft::Role::default() };
         let mut names: BTreeMap<&[String], String> = BTreeMap::new();
@@ -76,14 +76,6 @@ impl Import {
         match (&config.anonymous_group, options.anonymous) {
             (Some(group), true) => {
                 let held = config.groups.get(group).map(|group| group.roles.clone()).unwrap_or_default();
-                for kind in [Kind::Send, Kind::Receive, Kind::Literal, Kind::Pattern] {
-                    let ids: Vec<_> = config.rules(&held, kind).filter(|(_, acl)| acl.topic.contains("%c")).collect();
-                    if let (Some((_, acl)), true) = (ids.first(), options.bind) {
-                        let text = "clients without a user name cannot be bound to it, so none of its rules may say `%c`: bind \
-                                    without them, or take the rule away";
-                        self.note(config, acl.line, format!("group `{}`: {text}", Escaped(group.as_bytes())));
-                    }
-                }
                 let without_name = |filter: &String| !filter.split('/').any(|level| level == "%u");
                 let mut lists = self.lists(config, &held);
                 for list in [
@@ -146,11 +138,16 @@ impl Import {
     }
 
     /// The rules that a policy's language has no words for, or that would mean too much.
-    fn leave_out_what_cannot_be_said(&mut self, config: &Config) {
+    fn leave_out_what_cannot_be_said(&mut self, config: &Config, options: &Options) {
         // Which roles are held by somebody whose client id is not bound.
         let mut free: BTreeSet<&str> = BTreeSet::new();
         for client in config.clients.iter().filter(|client| !self.bind && client.client_id.is_none()) {
             free.extend(client.roles.iter().map(String::as_str));
+        }
+        // Clients without a user name cannot be bound to one.
+        let anonymous = config.anonymous_group.iter().filter(|_| options.anonymous);
+        for group in anonymous.filter_map(|group| config.groups.get(group)) {
+            free.extend(group.roles.iter().map(String::as_str));
         }
         for (name, role) in &config.roles {
             if !role.wildcards {
