@@ -158,6 +158,12 @@ impl Config {
         found.map_or_else(|| self.by_default(access, topic), |(_, acl)| Verdict::Rule(acl.allow))
     }
 
+    /// The texts that rules name as levels.
+    pub(crate) fn levels(&self) -> HashSet<&str> {
+        let lists = self.roles.values().flat_map(|role| [&role.send, &role.receive, &role.literal, &role.pattern]);
+        lists.flatten().flat_map(|acl| acl.topic.split('/')).collect()
+    }
+
     fn subscribe(&self, dialect: Dialect, roles: &[String], client: &Client<'_>, filter: &[u8]) -> Verdict {
         let has_wildcard = filter.iter().any(|b| matches!(b, b'+' | b'#'));
         for role in roles.iter().filter_map(|name| self.roles.get(name)) {

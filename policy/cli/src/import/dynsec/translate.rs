@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use mqtt_acl_policy::{Escaped, Place, Problem, Severity, is_rule};
+use mqtt_acl_policy::{Escaped, Place, Problem, Severity, is_rule, is_usable_name};
 
 use super::{Acl, Config, Import, Kind, RuleId, User};
 use crate::acl::Dialect;
@@ -45,6 +45,7 @@ impl Import {
         let mut roles = vec![everyone];
         let mut users = Vec::new();
         let listed: BTreeSet<&str> = config.clients.iter().map(|client| client.name.as_str()).collect();
+        let levels = config.levels();
         for client in &config.clients {
             if ["http-api", "auto"].contains(&client.name.as_str()) {
                 let text = "is left out: the broker's own client ids begin so, and a policy cannot list it";
@@ -69,7 +70,9 @@ impl Import {
                 names.insert(&client.roles, name);
             }
             let role = names.get(client.roles.as_slice()).cloned().unwrap_or_default();
-            users.push(self.user(config, client, role, &listed));
+            let mut user = self.user(config, client, role, &listed);
+            user.lists.subscribe = self.subscriptions_by_name(config, client, &user.client_id, &levels);
+            users.push(user);
         }
         self.draft.users = users;
         self.draft.roles = roles;
@@ -135,6 +138,50 @@ impl Import {
             password: client.password.clone(),
             disabled: client.disabled,
         }
+    }
+
+    /// What a client may subscribe to by its name alone: where that is a level which one rule names and another fills in, the
+    /// two have something in common that they have for nobody else.
+    fn subscriptions_by_name(
+        &self,
+        config: &Config,
+        client: &User,
+        client_id: &[String],
+        levels: &HashSet<&str>,
+    ) -> Vec<String> {
+        let fits = |name: &&str| is_usable_name(name.as_bytes()) && !name.contains('%');
+        let name = Some(client.name.as_str()).filter(fits);
+        let id = match client_id {
+            [id] if id != OWN_ID => Some(id.as_str()).filter(fits),
+            _ => name,
+        };
+        let mut own = Vec::new();
+        let is_level = |name: Option<&str>| name.is_some_and(|name| levels.contains(name));
+        if config.defaults.receive || !(is_level(name) || is_level(id)) {
+            return own;
+        }
+        let granted = |kinds: &[Kind]| -> Vec<&Acl> {
+            let rules = kinds.iter().flat_map(|kind| config.rules(&client.roles, *kind));
+            rules
+                .filter(|(id, acl)| acl.allow && !self.is_left_out(id, Some(client.name.as_bytes())))
+                .map(|(_, acl)| acl)
+                .collect()
+        };
+        let filled = |filter: &str| -> Option<String> {
+            let level = |level| match level {
+                "%u" => name,
+                "%c" => id,
+                level => Some(level),
+            };
+            filter.split('/').map(level).collect::<Option<Vec<_>>>().map(|levels| levels.join("/"))
+        };
+        let readable = granted(&[Kind::Receive]);
+        for filter in granted(&[Kind::Literal, Kind::Pattern]) {
+            for other in readable.iter().filter(|other| common(&filter.topic, &other.topic).is_none()) {
+                own.extend(filled(&filter.topic).zip(filled(&other.topic)).and_then(|(one, two)| common(&one, &two)));
+            }
+        }
+        own
     }
 
     /// The rules that a policy's language has no words for, or that would mean too much.
