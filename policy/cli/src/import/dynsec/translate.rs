@@ -346,7 +346,8 @@ fn common(one: &str, two: &str) -> Option<String> {
         levels.push(level);
     }
     // A `#` that is left on one side alone covers the level before it.
-    Some(levels.join("/"))
+    // No topic is empty, so that is nothing in common.
+    Some(levels.join("/")).filter(|filter| !filter.is_empty())
 }
 
 /// Whether two filters may have a topic in common; a name may be any text.
