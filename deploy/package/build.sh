@@ -92,7 +92,7 @@ debian() {
     put 644 "$parts/lintian-overrides" usr/share/lintian/overrides/mqtt-acl
     compressed "$parts/changelog" "$docs/changelog.Debian"
     compressed CHANGELOG.md "$docs/changelog"
-    sed 's/^$/./; s/^/ /' <(sed 1,2d LICENSE-MIT) | sed -e "/^@MIT@$/{r /dev/stdin" -e 'd}' "$parts/copyright" >"$out/copyright"
+    sed "s/^./ &/" <(sed 1,2d LICENSE-MIT) | sed -e "/^@MIT@$/{r /dev/stdin" -e 'd}' "$parts/copyright" >"$out/copyright"
     put 644 "$out/copyright" "$docs/copyright"
     # Files that are the package's as they are. Those below etc/ are the operator's to change.
     (cd "$parts/root" && find . -type f -printf '%P\n') | while read -r page; do
