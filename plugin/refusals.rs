@@ -228,19 +228,6 @@ impl Refused<'_> {
     }
 }
 
-/// A number as people read it: 4,211.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,10 +322,5 @@ mod tests {
         assert_eq!(refusals.deliveries_due(start + 2 * WINDOW + WINDOW / 2), None);
         assert_eq!(refusals.deliveries_due(start + 3 * WINDOW), Some(1));
         assert_eq!(refusals.deliveries_due(start + 4 * WINDOW), None);
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([1, 999, 1_000, 4_211, 1_234_567].map(grouped).join(" "), "1 999 1,000 4,211 1,234,567");
     }
 }

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, Hash, Policy, Problem};
+use mqtt_acl_policy::{self as policy, Action, Decision, Escaped, Hash, Policy, Problem, grouped};
 
 use super::{KEPT, Plugin, Who};
 use crate::audit::Record;
 use crate::broker::Level;
 use crate::event::{Access, AclCheck, Client};
-use crate::refusals::{Cause, Deed, Refused, Told, grouped};
+use crate::refusals::{Cause, Deed, Refused, Told};
 use crate::sessions::{Ended, sessions};
 
 /// What is told of a kind of refusal: the first one.

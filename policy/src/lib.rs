@@ -45,6 +45,7 @@ mod login;
 mod matcher;
 mod memo;
 mod nearest;
+mod number;
 mod plain;
 mod policy;
 mod problem;
@@ -75,6 +76,7 @@ pub use crate::load::{
 pub use crate::login::Verdict;
 pub use crate::memo::Memo;
 pub use crate::nearest::{Change, Difference, Miss};
+pub use crate::number::grouped;
 pub use crate::policy::{Policy, Size};
 pub use crate::problem::{Escaped, OneLine, Place, Problem, Severity};
 pub use crate::reason::Reason;

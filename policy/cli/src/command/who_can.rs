@@ -3,7 +3,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mqtt_acl_policy::{Able, Escaped, Ids, Loaded, Policy, RuleId, Verb, Who, is_subscription};
+use mqtt_acl_policy::{Able, Escaped, Ids, Loaded, Policy, RuleId, Verb, Who, grouped, is_subscription};
 use serde_json::{Value, json};
 
 use crate::command::explain::topic_name;
@@ -103,7 +103,7 @@ fn groups(policy: &Policy, verb: Verb, topic: &[u8], out: &mut impl Write) -> st
         if users > ONE_BY_ONE {
             let others = shown.split_off(ONE_BY_ONE);
             shown.truncate(SOME);
-            let some = format!("{} users, such as {}", thousands(users), shown.join(", "));
+            let some = format!("{} users, such as {}", grouped(users as u64), shown.join(", "));
             shown = [vec![some], others].concat();
         }
         match policy.rule(rule) {
@@ -115,7 +115,15 @@ fn groups(policy: &Policy, verb: Verb, topic: &[u8], out: &mut impl Write) -> st
         say(out, format_args!("nobody can {verb} {}`{}`", preposition(verb), Escaped(topic)))?;
     } else {
         let all = policy.size().users;
-        say(out, format_args!("{} of {} user{}", thousands(users), thousands(all), if all == 1 { "" } else { "s" }))?;
+        say(
+            out,
+            format_args!(
+                "{} of {} user{}",
+                grouped(users as u64),
+                grouped(all as u64),
+                if all == 1 { "" } else { "s" }
+            ),
+        )?;
     }
     Ok(found)
 }
@@ -179,18 +187,6 @@ fn everybody(policy: &Policy, verb: Verb, topic: &[u8], out: &mut impl Write) ->
     written?;
     writeln!(out, "\n]}}")?;
     Ok(separator == ",")
-}
-
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn topic_filter(text: &str) -> Result<&[u8], Error> {
