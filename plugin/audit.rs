@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -48,6 +48,8 @@ struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     failures: Mutex<Failures>,
+    /// Whether any failures are counted.
+    counts: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,13 @@ impl Audit {
         // It takes no signal: neither SIGXFSZ, where a file would grow too large, nor SIGPIPE ends the broker.
         let thread = threads::spawn("mqtt-acl-audit", move || run(&path, &queue, &theirs))?;
         let failures = Mutex::new(Failures { since: Instant::now(), count: 0 });
-        let audit = Self(Some(Writer { records: Some(records), shared, thread: Some(thread), failures }));
+        let audit = Self(Some(Writer {
+            records: Some(records),
+            shared,
+            thread: Some(thread),
+            failures,
+            counts: AtomicBool::new(false),
+        }));
         // The file is there from the start, and the log says so if not.
         audit.send(|| Job::Look);
         Ok(audit)
@@ -139,9 +147,10 @@ impl Audit {
     pub(crate) fn note_failure(&self, record: impl FnOnce() -> Record) {
         let Self(Some(writer)) = self else { return };
         let (left_out, is_written) = {
-            let mut failures = writer.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = writer.failures();
             let left_out = failures.renew(Instant::now());
             failures.count += 1;
+            writer.counts.store(true, Ordering::Relaxed);
             (left_out, failures.count <= FAILURES)
         };
         self.note_left_out(left_out);
@@ -158,10 +167,22 @@ impl Audit {
         }
     }
 
+    /// Whether TICK would find neither news nor failures that are counted.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let Self(Some(writer)) = self else { return true };
+        !writer.shared.has_news.load(Ordering::Acquire) && !writer.counts.load(Ordering::Relaxed)
+    }
+
     /// TICK: what the broker's log should say.
     pub(crate) fn news(&self) -> Vec<String> {
         let Self(Some(writer)) = self else { return Vec::new() };
-        let left_out = writer.failures.lock().unwrap_or_else(PoisonError::into_inner).renew(Instant::now());
+        let left_out = {
+            let mut failures = writer.failures();
+            let left_out = failures.renew(Instant::now());
+            writer.counts.store(failures.count > 0, Ordering::Relaxed);
+            left_out
+        };
         self.note_left_out(left_out);
         if !writer.shared.has_news.load(Ordering::Acquire) {
             return Vec::new();
@@ -183,6 +204,12 @@ impl Audit {
         if records.try_send(job).is_err() && is_record {
             shared.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Writer {
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -261,25 +261,29 @@ fn note_panic(panic: &panic::PanicHookInfo<'_>) {
 }
 
 /// Runs what a callback does, and answers with the fallback where that panics or is given nothing to work with.
-fn guard(entry: &str, fallback: Answer, callback: impl FnOnce() -> Option<Answer>) -> c_int {
+#[inline]
+fn guard(entry: &'static str, fallback: Answer, callback: impl FnOnce() -> Option<Answer>) -> c_int {
     match catch_unwind(AssertUnwindSafe(callback)) {
         Ok(answer) => answer.unwrap_or(fallback).code(),
         Err(payload) => {
             forget(payload);
-            // Logging calls the broker, which may call back: it gets a guard of its own.
-            let logged = catch_unwind(|| {
-                let noted = NOTED.with(|noted| noted.take()).unwrap_or_default();
-                if let Ok(broker) = Broker::find() {
-                    let code = fallback.code();
-                    broker
-                        .log(Level::Error, &format!("mqtt-acl: panic in {entry}, answered with code {code}: {noted}"));
-                }
-            });
-            if let Err(payload) = logged {
-                forget(payload);
-            }
+            log_panic(entry, fallback.code());
             fallback.code()
         }
+    }
+}
+
+#[cold]
+fn log_panic(entry: &'static str, code: c_int) {
+    // Logging calls the broker, which may call back: it gets a guard of its own.
+    let logged = catch_unwind(|| {
+        let noted = NOTED.with(|noted| noted.take()).unwrap_or_default();
+        if let Ok(broker) = Broker::find() {
+            broker.log(Level::Error, &format!("mqtt-acl: panic in {entry}, answered with code {code}: {noted}"));
+        }
+    });
+    if let Err(payload) = logged {
+        forget(payload);
     }
 }
 

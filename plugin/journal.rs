@@ -24,7 +24,7 @@ pub(crate) struct Journal {
     later: Mutex<Vec<(Level, String)>>,
     remarks: Mutex<Remarks>,
     alarms: Mutex<Remarks>,
-    /// Whether there may be anything to flush: looking costs each turn of the loop one load, and a clock costs more.
+    /// Whether there may be anything to flush, which a clock would tell at a higher price.
     any: AtomicBool,
 }
 
@@ -88,9 +88,15 @@ impl Journal {
         }
     }
 
+    /// Whether nothing waits.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
+    }
+
     /// Logs what waits. For the main thread, at each TICK.
     pub(crate) fn flush(&self) {
-        if !self.any.load(Ordering::Relaxed) {
+        if self.is_quiet() {
             return;
         }
         self.any.store(false, Ordering::Relaxed);

@@ -169,9 +169,15 @@ impl Loader {
         self.shared.bell.ring();
     }
 
+    /// Whether nothing is ready for the main thread.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.shared.ready.load(Ordering::Acquire)
+    }
+
     /// What is ready for the main thread, which has to give it back.
     pub(crate) fn delivery(&self) -> Option<Arc<Delivery>> {
-        if !self.shared.ready.load(Ordering::Acquire) {
+        if self.is_quiet() {
             return None;
         }
         self.shared.ready.store(false, Ordering::Relaxed);

@@ -60,7 +60,7 @@ pub(crate) struct Logins {
     /// For the broker's loop, and for the thread of 2.1's HTTP listener.
     budget: Budget,
     http_budget: Budget,
-    /// Whether anybody waits, or did: looking costs each turn of the loop one load.
+    /// Whether anybody waits, or did.
     waits: AtomicBool,
     state: Mutex<State>,
 }
@@ -234,6 +234,12 @@ impl Logins {
     /// TICK: a turn of the broker's loop is over.
     pub(crate) fn turn(&self) {
         self.budget.turn();
+    }
+
+    /// Whether nothing was done, and nobody waits.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.workers.is_ready() && !self.waits.load(Ordering::Relaxed)
     }
 
     /// What the workers have done.

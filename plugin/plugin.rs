@@ -44,7 +44,7 @@ pub(crate) struct Plugin {
     logins: Logins,
     tickless: Tickless,
     sweep: Mutex<Option<sweep::Sweep>>,
-    /// Whether there is one: looking costs each turn of the loop one load.
+    /// Whether there is one.
     sweeps: AtomicBool,
     refusals: Refusals<Arc<refused::Details>>,
     audit: Audit,
@@ -188,6 +188,10 @@ impl Plugin {
             Access::Unsubscribe => Action::Unsubscribe,
         };
         let client = policy::Client { user: event.username, id };
+        if ticks && self.policy.peek(|policy| self.memo.knew(policy, &client, action)) == Some(true) {
+            self.state.counters.decided(true);
+            return Answer::SUCCESS;
+        }
         self.policy.with(|policy| {
             let decision = policy.authorize(&client, action);
             let kept = !ticks && event.access != Access::Unsubscribe && self.tickless.is_kept(id);
@@ -242,11 +246,35 @@ impl Plugin {
         self.audit.reopen();
     }
 
-    /// TICK: the end of the pass, and the moment to put a new policy in force.
+    /// TICK: a turn of the broker's loop is over, which most have been of no concern to the plugin.
+    #[inline]
     pub(crate) fn tick(&self) {
+        self.logins.turn();
+        if !self.is_quiet() {
+            self.work();
+        }
+    }
+
+    /// Whether TICK has nothing to do. Every message may take a turn of the loop, so each part tells by a flag.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.tickless.ticks()
+            && !self.in_pass.load(Ordering::Relaxed)
+            && sessions().is_quiet()
+            && self.logins.is_quiet()
+            && self.loader.is_quiet()
+            && !self.sweeps.load(Ordering::Relaxed)
+            && self.refusals.is_quiet()
+            && self.audit.is_quiet()
+            && self.journal.is_quiet()
+            && self.state.is_quiet()
+    }
+
+    /// The end of the pass, and the moment to put a new policy in force.
+    #[inline(never)]
+    fn work(&self) {
         self.tickless.tick();
         self.in_pass.store(false, Ordering::Relaxed);
-        self.logins.turn();
         sessions().turn();
         self.finish_logins();
         self.swap();

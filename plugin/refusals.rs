@@ -150,7 +150,8 @@ impl<T: Clone> Refusals<T> {
     }
 
     /// Whether nothing is to be told, now or later.
-    pub(crate) fn is_idle(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
         !self.any.load(Ordering::Relaxed)
     }
 

@@ -44,7 +44,7 @@ pub(crate) struct Sessions {
     asks_again: AtomicBool,
     /// How many connections have ended.
     ends: AtomicU64,
-    /// Whether a client is about to be let in: looking costs each turn of the loop one load.
+    /// Whether a client is about to be let in.
     is_entering: AtomicBool,
 }
 
@@ -230,9 +230,15 @@ impl Sessions {
         state.entering = None;
     }
 
+    /// Whether [`Sessions::turn`] would do nothing.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_entering.load(Ordering::Relaxed)
+    }
+
     /// Whoever was to be let in is in by now, or was rejected by the broker itself.
     pub(crate) fn turn(&self) {
-        if self.is_entering.load(Ordering::Relaxed) {
+        if !self.is_quiet() {
             self.is_entering.store(false, Ordering::Relaxed);
             self.state().entering = None;
         }

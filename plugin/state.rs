@@ -76,7 +76,7 @@ struct Status {
 pub(crate) struct State {
     pub(crate) counters: Counters,
     status: ArcSwap<Status>,
-    /// Whether `$SYS` is to be brought up to date. Looking costs the main thread one load.
+    /// Whether `$SYS` is to be brought up to date.
     due: AtomicBool,
     /// What `$SYS` says.
     published: Mutex<Vec<String>>,
@@ -147,9 +147,15 @@ impl State {
         self.due.store(true, Ordering::Relaxed);
     }
 
+    /// Whether `$SYS` is up to date.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.due.load(Ordering::Relaxed)
+    }
+
     /// Brings `$SYS` up to date where that is due. For TICK.
     pub(crate) fn publish(&self, broker: &Broker) {
-        if !self.due.load(Ordering::Relaxed) {
+        if self.is_quiet() {
             return;
         }
         self.due.store(false, Ordering::Relaxed);

@@ -57,6 +57,7 @@ impl Tickless {
         }
     }
 
+    #[inline]
     pub(crate) fn ticks(&self) -> bool {
         self.ticked.load(Ordering::Relaxed)
     }

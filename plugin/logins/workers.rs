@@ -71,7 +71,7 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Rung when there is a job, or the end.
     bell: Condvar,
-    /// Whether something is done: looking costs the main thread one load.
+    /// Whether something is done.
     ready: AtomicBool,
     done: Mutex<Vec<(Box<Job>, Finding)>>,
 }
@@ -176,9 +176,15 @@ impl Workers {
         Ok(())
     }
 
+    /// Whether anything was done since [`Workers::done`].
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Acquire)
+    }
+
     /// What was done since the last call.
     pub(crate) fn done(&self) -> Vec<(Box<Job>, Finding)> {
-        if !self.shared.ready.load(Ordering::Acquire) {
+        if !self.is_ready() {
             return Vec::new();
         }
         let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);

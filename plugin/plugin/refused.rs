@@ -73,7 +73,7 @@ impl Plugin {
         for line in self.audit.news() {
             self.journal.say(Level::Warning, &line);
         }
-        if self.refusals.is_idle() {
+        if self.refusals.is_quiet() {
             return;
         }
         for Told { details, count, seconds } in self.refusals.due(Instant::now()) {

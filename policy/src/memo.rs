@@ -15,26 +15,25 @@ use crate::policy::Policy;
 /// Others do no harm: they may find each other's halves, which fit nothing.
 #[derive(Debug)]
 pub struct Memo {
-    sets: Box<[[Entry; WAYS]]>,
+    sets: Box<[Set]>,
 }
 
-/// So many entries are where one may be.
-const WAYS: usize = 2;
-/// So many of them there are: 1.5 MiB in all.
-const SETS: usize = 4096;
+/// The entries where a message may be: the one noted last, and the one before it.
+type Set = [Entry; 2];
+
+/// So many of these there are: 3 MiB in all.
+const SETS: usize = 8192;
 
 /// What is longer is not remembered.
-const LONGEST_NAME: usize = 32;
-const LONGEST_TOPIC: usize = 64;
+const LONGEST_NAME: usize = 31;
+const LONGEST_TOPIC: usize = 63;
 
 /// Three lines of the processor's cache.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Entry {
-    /// Which policy decided; none is 0.
-    policy: AtomicU64,
-    /// The action, and the lengths of the texts.
-    shape: AtomicU64,
+    /// Which policy decided, about which action, and the lengths of the texts. No question's is 0.
+    stamp: AtomicU64,
     id: [AtomicU64; 4],
     user: [AtomicU64; 4],
     topic: [AtomicU64; 8],
@@ -42,8 +41,7 @@ struct Entry {
 
 /// A question, as an entry holds it.
 struct Question<'q> {
-    policy: u64,
-    shape: u64,
+    stamp: u64,
     id: &'q [u8],
     user: &'q [u8],
     topic: &'q [u8],
@@ -56,11 +54,18 @@ impl Default for Memo {
 }
 
 impl Memo {
-    /// Whether this policy allowed the same before.
+    /// Whether this policy allowed the same, and that was noted last of what has its place there.
     #[inline]
     pub fn knows(&self, policy: &Policy, client: &Client<'_>, action: Action<'_>) -> bool {
         let Some(question) = Question::of(policy, client, action) else { return false };
-        self.set(&question).is_some_and(|[first, second]| first.answers(&question) || second.answers_too(&question))
+        self.set(&question).is_some_and(|[first, _]| first.answers(&question))
+    }
+
+    /// Whether this policy allowed the same, and that was noted before the last. Apart, so that the other takes less.
+    #[inline]
+    pub fn knew(&self, policy: &Policy, client: &Client<'_>, action: Action<'_>) -> bool {
+        let Some(question) = Question::of(policy, client, action) else { return false };
+        self.set(&question).is_some_and(|[_, second]| second.answers(&question))
     }
 
     /// Notes that this policy allows this.
@@ -73,13 +78,13 @@ impl Memo {
     }
 
     #[inline]
-    fn set(&self, question: &Question<'_>) -> Option<&[Entry; WAYS]> {
+    fn set(&self, question: &Question<'_>) -> Option<&Set> {
         self.sets.get(question.hash() as usize % SETS)
     }
 }
 
 impl<'q> Question<'q> {
-    #[inline]
+    #[inline(always)]
     fn of(policy: &Policy, client: &Client<'q>, action: Action<'q>) -> Option<Self> {
         let (kind, topic) = match action {
             Action::Publish(topic) => (1, topic),
@@ -87,22 +92,25 @@ impl<'q> Question<'q> {
             _ => return None,
         };
         let (id, user) = (client.id, client.user?);
-        if id.len() > LONGEST_NAME || user.len() > LONGEST_NAME || topic.len() > LONGEST_TOPIC {
+        // Both are one less than a power of two.
+        if id.len() | user.len() > LONGEST_NAME || topic.len() > LONGEST_TOPIC {
             return None;
         }
-        let shape = kind << 24 | id.len() << 16 | user.len() << 8 | topic.len();
-        Some(Self { policy: policy.identity.number(), shape: shape as u64, id, user, topic })
+        let shape = kind << 16 | id.len() << 11 | user.len() << 6 | topic.len();
+        // Which leaves the numbers of policies 46 bits.
+        Some(Self { stamp: policy.identity.number() << 18 | shape as u64, id, user, topic })
     }
 
     /// Of a part of what there is: what is not told apart here shares two places.
     #[inline]
     fn hash(&self) -> u64 {
-        const SPREAD: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
-        let [a, b, c] = SPREAD;
+        const SPREAD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x94d0_49bb_1331_11eb];
+        let [a, b] = SPREAD;
         let middle = self.topic.get(self.topic.len() / 3..).and_then(|rest| rest.first_chunk());
-        let middle = middle.map_or(self.shape, |middle| u64::from_le_bytes(*middle));
-        let sum = last(self.topic).wrapping_mul(a) ^ middle.wrapping_mul(b) ^ last(self.id).wrapping_mul(c);
-        // All that is different below tells in the highest bits, and in no others.
+        let middle = middle.map_or(self.stamp, |middle| u64::from_le_bytes(*middle));
+        let product = u128::from(last(self.topic) ^ a) * u128::from(middle.rotate_left(32) ^ last(self.id) ^ b);
+        // Every bit of the factors tells in one of the halves.
+        let sum = (product >> u64::BITS) as u64 ^ product as u64;
         sum >> (u64::BITS - SETS.trailing_zeros())
     }
 }
@@ -141,17 +149,10 @@ fn each_word(text: &[u8], mut look: impl FnMut(usize, u64) -> bool) -> bool {
 }
 
 impl Entry {
-    /// For the second place: out of the way of the first.
-    #[inline(never)]
-    fn answers_too(&self, question: &Question<'_>) -> bool {
-        self.answers(question)
-    }
-
-    #[inline]
+    #[inline(always)]
     fn answers(&self, question: &Question<'_>) -> bool {
-        let Question { policy, shape, id, user, topic } = *question;
-        self.policy.load(Ordering::Relaxed) == policy
-            && self.shape.load(Ordering::Relaxed) == shape
+        let Question { stamp, id, user, topic } = *question;
+        self.stamp.load(Ordering::Relaxed) == stamp
             && holds(&self.topic, topic)
             && holds(&self.id, id)
             && holds(&self.user, user)
@@ -159,14 +160,13 @@ impl Entry {
 
     fn write(&self, question: &Question<'_>) {
         // Not an answer while it is half written.
-        self.policy.store(0, Ordering::Relaxed);
-        self.shape.store(question.shape, Ordering::Relaxed);
+        self.stamp.store(0, Ordering::Relaxed);
         for (words, text) in
             [(&self.id[..], question.id), (&self.user[..], question.user), (&self.topic[..], question.topic)]
         {
             each_word(text, |at, word| words.get(at).map(|place| place.store(word, Ordering::Relaxed)).is_some());
         }
-        self.policy.store(question.policy, Ordering::Release);
+        self.stamp.store(question.stamp, Ordering::Release);
     }
 
     fn copy(&self, other: &Self) {
@@ -174,12 +174,11 @@ impl Entry {
             let mut words = entry.id.iter().chain(&entry.user).chain(&entry.topic);
             std::array::from_fn(|_| words.next().map_or(0, |word| word.load(Ordering::Relaxed)))
         };
-        self.policy.store(0, Ordering::Relaxed);
-        self.shape.store(other.shape.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.stamp.store(0, Ordering::Relaxed);
         for (place, word) in self.id.iter().chain(&self.user).chain(&self.topic).zip(words(other)) {
             place.store(word, Ordering::Relaxed);
         }
-        self.policy.store(other.policy.load(Ordering::Relaxed), Ordering::Release);
+        self.stamp.store(other.stamp.load(Ordering::Relaxed), Ordering::Release);
     }
 }
 
@@ -197,6 +196,10 @@ mod tests {
         crate::parse("version = 1\n[users.u]\npublish = [\"#\"]\n", "p.toml").unwrap().policy
     }
 
+    fn recalls(memo: &Memo, policy: &Policy, client: &Client<'_>, action: Action<'_>) -> bool {
+        memo.knows(policy, client, action) || memo.knew(policy, client, action)
+    }
+
     #[test]
     fn what_differs_in_anything_is_not_known() {
         let (policy, other) = (policy(), policy());
@@ -212,15 +215,15 @@ mod tests {
                 let memo = Memo::default();
                 let client = Client { user, id };
                 memo.note(&policy, &client, action);
-                assert!(memo.knows(&policy, &client, action));
-                assert!(!memo.knows(&other, &client, action));
-                assert!(!memo.knows(&policy, &Client { user: None, id }, action));
+                assert!(recalls(&memo, &policy, &client, action));
+                assert!(!recalls(&memo, &other, &client, action));
+                assert!(!recalls(&memo, &policy, &Client { user: None, id }, action));
                 // All the others would be tens of thousands.
                 for other in clients().skip(number % 7).step_by(7) {
                     for (other_which, other_action) in actions().enumerate() {
                         let asked = Client { user: other.1, id: other.0 };
                         let same = other == (id, user) && which == other_which;
-                        assert_eq!(memo.knows(&policy, &asked, other_action), same, "{client:?} {asked:?}");
+                        assert_eq!(recalls(&memo, &policy, &asked, other_action), same, "{client:?} {asked:?}");
                     }
                 }
                 noted += 1;
@@ -235,16 +238,16 @@ mod tests {
     fn what_is_long_or_nobodys_or_no_message_is_not_remembered() {
         let policy = policy();
         let memo = Memo::default();
-        let long = [b'x'; 65];
+        let long = [b'x'; 64];
         for (client, action, fits) in [
-            (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long[..64]), true),
+            (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long[..63]), true),
             (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long), false),
             (Client { user: None, id: b"i" }, Action::Publish(b"t"), false),
             (Client { user: Some(b"u"), id: b"i" }, Action::Subscribe(b"t"), false),
             (Client { user: Some(b"u"), id: b"i" }, Action::Connect, false),
         ] {
             memo.note(&policy, &client, action);
-            assert_eq!(memo.knows(&policy, &client, action), fits, "{action:?}");
+            assert_eq!(recalls(&memo, &policy, &client, action), fits, "{action:?}");
         }
     }
 
@@ -256,7 +259,7 @@ mod tests {
         let topics: Vec<String> = (0..1000).map(|number| format!("plant/line0/cell3/set/{number:03}")).collect();
         topics.iter().for_each(|topic| memo.note(&policy, &client, Action::Publish(topic.as_bytes())));
         let known =
-            topics.iter().filter(|topic| memo.knows(&policy, &client, Action::Publish(topic.as_bytes()))).count();
+            topics.iter().filter(|topic| recalls(&memo, &policy, &client, Action::Publish(topic.as_bytes()))).count();
         assert!(known > 950, "{known}");
     }
 
@@ -268,8 +271,8 @@ mod tests {
         let client = Client { user: Some(b"u"), id: b"u" };
         topics.iter().for_each(|topic| memo.note(&policy, &client, Action::Publish(topic.as_bytes())));
         let known =
-            topics.iter().filter(|topic| memo.knows(&policy, &client, Action::Publish(topic.as_bytes()))).count();
-        assert!((4_000..=SETS * WAYS).contains(&known), "{known}");
-        assert!(!topics.iter().any(|topic| memo.knows(&policy, &client, Action::Receive(topic.as_bytes()))));
+            topics.iter().filter(|topic| recalls(&memo, &policy, &client, Action::Publish(topic.as_bytes()))).count();
+        assert!((4_000..=2 * SETS).contains(&known), "{known}");
+        assert!(!topics.iter().any(|topic| recalls(&memo, &policy, &client, Action::Receive(topic.as_bytes()))));
     }
 }
