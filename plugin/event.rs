@@ -60,14 +60,20 @@ pub(crate) struct AclCheck<'a> {
     pub(crate) access: Access,
 }
 
-/// What with a topic.
+/// What with a topic. The broker's numbers, so that nothing is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
 pub(crate) enum Access {
-    Read,
-    Write,
-    Subscribe,
-    Unsubscribe,
+    Read = READ,
+    Write = WRITE,
+    Subscribe = SUBSCRIBE,
+    Unsubscribe = UNSUBSCRIBE,
 }
+
+const READ: c_int = sys::MOSQ_ACL_READ as c_int;
+const WRITE: c_int = sys::MOSQ_ACL_WRITE as c_int;
+const SUBSCRIBE: c_int = sys::MOSQ_ACL_SUBSCRIBE as c_int;
+const UNSUBSCRIBE: c_int = sys::MOSQ_ACL_UNSUBSCRIBE as c_int;
 
 impl<'a> Client<'a> {
     /// # Safety
@@ -174,10 +180,6 @@ fn key_of(client: NonNull<sys::mosquitto>) -> ClientKey {
 impl Access {
     #[inline]
     fn of(access: c_int) -> Option<Self> {
-        const READ: c_int = sys::MOSQ_ACL_READ as c_int;
-        const WRITE: c_int = sys::MOSQ_ACL_WRITE as c_int;
-        const SUBSCRIBE: c_int = sys::MOSQ_ACL_SUBSCRIBE as c_int;
-        const UNSUBSCRIBE: c_int = sys::MOSQ_ACL_UNSUBSCRIBE as c_int;
         match access {
             READ => Some(Self::Read),
             WRITE => Some(Self::Write),

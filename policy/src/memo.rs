@@ -87,13 +87,16 @@ impl<'q> Question<'q> {
     #[inline(always)]
     fn of(policy: &Policy, client: &Client<'q>, action: Action<'q>) -> Option<Self> {
         let (kind, topic) = match action {
-            Action::Publish(topic) => (1, topic),
-            Action::Receive(topic) => (2, topic),
+            Action::Receive(topic) => (1, topic),
+            Action::Publish(topic) => (2, topic),
             _ => return None,
         };
         let (id, user) = (client.id, client.user?);
         // Both are one less than a power of two.
-        if id.len() | user.len() > LONGEST_NAME || topic.len() > LONGEST_TOPIC {
+        if id.len() | user.len() > LONGEST_NAME {
+            return None;
+        }
+        if topic.len() > LONGEST_TOPIC {
             return None;
         }
         let shape = kind << 16 | id.len() << 11 | user.len() << 6 | topic.len();

@@ -13,6 +13,8 @@ pub(crate) enum Access {
     None,
     /// A plugin that says yes.
     Trivial,
+    /// One that says yes, has a thread and ticks.
+    Threaded,
     AclFile,
     DynamicSecurity,
     Ours,
@@ -23,6 +25,7 @@ impl Access {
         match self {
             Self::None => "none",
             Self::Trivial => "trivial",
+            Self::Threaded => "threaded",
             Self::AclFile => "acl_file",
             Self::DynamicSecurity => "dynsec",
             Self::Ours => "ours",
@@ -31,7 +34,7 @@ impl Access {
 
     /// Whether it has rules at all.
     pub(crate) fn decides(self) -> bool {
-        !matches!(self, Self::None | Self::Trivial)
+        !matches!(self, Self::None | Self::Trivial | Self::Threaded)
     }
 
     /// Whether it looks at one rule after the other.
@@ -42,7 +45,7 @@ impl Access {
     /// The function that the broker calls for a decision, where it has a name.
     pub(crate) fn callback(self) -> Option<&'static str> {
         match self {
-            Self::Trivial => Some("on_access"),
+            Self::Trivial | Self::Threaded => Some("on_access"),
             Self::Ours => Some("on_acl_check"),
             _ => None,
         }
@@ -53,6 +56,9 @@ impl Access {
         match self {
             Self::None => with("allow_anonymous true\n"),
             Self::Trivial => with("plugin {folder}/trivial.so\n").copy("trivial.so", trivial()),
+            Self::Threaded => {
+                with("plugin {folder}/trivial.so\nplugin_opt_thread true\n").copy("trivial.so", trivial())
+            }
             Self::AclFile => with("allow_anonymous true\nacl_file {folder}/access\n").file("access", &acl_file(size)),
             Self::DynamicSecurity => {
                 let (conf, library) = dynsec(install, "{folder}/data/dynsec.json");

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::access::Access;
@@ -115,7 +116,8 @@ fn by_rules(install: &Install, sizes: &Sizes, report: &mut Report, smoke: bool) 
     };
     let mut trivial = Counts::UNKNOWN;
     let mut ours = Vec::new();
-    for access in [Access::None, Access::Trivial, Access::AclFile, Access::DynamicSecurity, Access::Ours] {
+    let all = [Access::None, Access::Trivial, Access::Threaded, Access::AclFile, Access::DynamicSecurity, Access::Ours];
+    for access in all {
         for rules in if access.decides() { sizes.rules } else { &[0] } {
             let size = Size { rules: *rules, users: SUBSCRIBERS };
             let (counts, profile) = count(install, access, size, sizes, &probe);
@@ -217,6 +219,7 @@ fn count(install: &Install, access: Access, size: Size, sizes: &Sizes, probe: &P
     let broker = Broker::running(install, &setup);
     let subscribers = affordable(access, size).clamp(2, sizes.subscribers);
     let peers = Peers::connect(&broker, access, size, subscribers);
+    wait_for_rest(&broker);
     let mut counter = Counter::start(&broker);
     let messages = affordable(access, size).clamp(2, sizes.messages);
 
@@ -414,7 +417,33 @@ fn throughput(install: &Install, sizes: &Sizes, report: &mut Report) {
 
 /// What the broker's main thread has had of the processors.
 fn cpu_time(broker: &Broker) -> Duration {
-    let file = format!("/proc/{}/schedstat", broker.pid().as_raw_nonzero());
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    Duration::from_nanos(text.split(' ').next().and_then(|time| time.parse().ok()).expect("nanoseconds"))
+    let folder = format!("/proc/{}", broker.pid().as_raw_nonzero());
+    had(Path::new(&folder)).unwrap_or_else(|| panic!("{folder}: no schedstat"))
+}
+
+/// What a thread has had of them, if it is still there.
+fn had(thread: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(thread.join("schedstat")).ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// Until no thread of the broker does much: what a policy of a million users leaves to do after the start would be counted.
+fn wait_for_rest(broker: &Broker) {
+    const LOOK: Duration = Duration::from_millis(250);
+    let folder = format!("/proc/{}/task", broker.pid().as_raw_nonzero());
+    let all = || -> Duration {
+        let threads = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        threads.flatten().filter_map(|thread| had(&thread.path())).sum()
+    };
+    let start = Instant::now();
+    let mut before = all();
+    loop {
+        thread::sleep(LOOK);
+        let now = all();
+        if now.saturating_sub(before) < LOOK / 10 {
+            return;
+        }
+        before = now;
+        assert!(start.elapsed() < START, "the broker does not come to rest");
+    }
 }
