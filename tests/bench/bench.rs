@@ -7,6 +7,7 @@ mod callgrind;
 mod chart;
 mod clients;
 mod decide;
+mod edit;
 mod load;
 mod logins;
 mod pair;

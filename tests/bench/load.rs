@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::access::{Access, dynsec_client};
+use crate::edit;
 use crate::pair::Pair;
 use crate::peers::{COMMON, DYNSEC, dynsec};
 use crate::report::{Report, show};
@@ -15,8 +16,14 @@ use crate::scale::{ROLES, Scale};
 use crate::support::broker::{Broker, Install, PBKDF2, Setup, TOKEN_STRING, set_mode};
 use crate::{Bench, Benchmark};
 
-pub(crate) const BENCHMARK: Benchmark =
-    Benchmark { name: "load", rows: &[("load", "start and SIGHUP with many users")], measure };
+pub(crate) const BENCHMARK: Benchmark = Benchmark {
+    name: "load",
+    rows: &[
+        ("load", "start and SIGHUP with many users"),
+        ("edit", "an edit of one among many users, beside a thousand clients"),
+    ],
+    measure,
+};
 
 /// Who reads what of its users from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,29 +60,36 @@ impl Peer {
 
 /// Beyond that nobody waits for a broker to start, unless it can have a million users.
 const LIMIT: Duration = Duration::from_secs(30);
-const PAIR: [&str; 2] = ["pair-publisher", "pair-subscriber"];
+pub(crate) const PAIR: [&str; 2] = ["pair-publisher", "pair-subscriber"];
 
 fn measure(bench: &Bench, report: &mut Report) {
-    let sizes: &[usize] = if bench.smoke { &[1, 100] } else { &[1, 10_000, 100_000, 1_000_000] };
     for install in &bench.installs {
-        bench.measure(&BENCHMARK, "load", &install.version, report, |report| {
-            for peer in Peer::ALL {
-                let mut base = f64::NAN;
-                for users in sizes.iter().filter(|users| **users <= 100_000 || peer.is_large()) {
-                    let users = if peer == Peer::None { 0 } else { *users };
-                    let figures = load(install, peer, users, base);
-                    let is_done = figures.is_some();
-                    let figures = figures.unwrap_or([f64::NAN; 10]);
-                    if base.is_nan() {
-                        base = figures[3];
-                    }
-                    line(&install.version, peer, users, figures, report);
-                    if peer == Peer::None || !is_done {
-                        break;
-                    }
-                }
+        for row in bench.rows(&BENCHMARK) {
+            bench.measure(&BENCHMARK, row, &install.version, report, |report| match row {
+                "edit" => edit::measure(install, bench.smoke, report),
+                _ => by_users(install, bench.smoke, report),
+            });
+        }
+    }
+}
+
+fn by_users(install: &Install, smoke: bool, report: &mut Report) {
+    let sizes: &[usize] = if smoke { &[1, 100] } else { &[1, 10_000, 100_000, 1_000_000] };
+    for peer in Peer::ALL {
+        let mut base = f64::NAN;
+        for users in sizes.iter().filter(|users| **users <= 100_000 || peer.is_large()) {
+            let users = if peer == Peer::None { 0 } else { *users };
+            let figures = load(install, peer, users, base);
+            let is_done = figures.is_some();
+            let figures = figures.unwrap_or([f64::NAN; 10]);
+            if base.is_nan() {
+                base = figures[3];
             }
-        });
+            line(&install.version, peer, users, figures, report);
+            if peer == Peer::None || !is_done {
+                break;
+            }
+        }
     }
 }
 
@@ -164,15 +178,15 @@ fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; 
 
 const MB: f64 = 1e6;
 
-fn publisher_again(access: Access) -> crate::support::mqtt::Connect {
+pub(crate) fn publisher_again(access: Access) -> crate::support::mqtt::Connect {
     access.connect(PAIR[0], &format!("{}-again", PAIR[0]))
 }
 
 /// A folder that every user may look into.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("mqtt-acl-bench-{}", std::process::id()));
         fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         set_mode(&folder, 0o755);
@@ -235,12 +249,18 @@ fn write(install: &Install, peer: Peer, users: usize, folder: &Path) -> (String,
                 let _ = writeln!(pair, "[users.{name}]\nroles = [\"pair\"]\npassword = \"{TOKEN_STRING}\"");
             }
             fs::write(folder.join("users.d/pair.toml"), pair).expect("the pair");
-            set_mode(&folder.join("users.d"), 0o755);
-            let files = fs::read_dir(folder.join("users.d")).expect("a folder").flatten().map(|entry| entry.path());
-            files.chain([policy.clone()]).for_each(|file| set_mode(&file, 0o644));
+            let_all_read(folder, &policy);
             (format!("plugin {{plugin}}\nplugin_opt_policy_file {}\n", policy.display()), size)
         }
     }
+}
+
+/// Lets the broker's user read a policy and the files that it includes.
+pub(crate) fn let_all_read(folder: &Path, policy: &Path) {
+    let users = folder.join("users.d");
+    set_mode(&users, 0o755);
+    let files = fs::read_dir(&users).expect("a folder").flatten().map(|entry| entry.path());
+    files.chain([policy.to_owned()]).for_each(|file| set_mode(&file, 0o644));
 }
 
 /// What the process has had of the processors, in seconds.
