@@ -34,8 +34,6 @@ const FAILURES: u64 = 100;
 const LONGEST: usize = 1_024;
 /// While the file cannot be opened: how often that is tried.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long the end of the plugin waits for the disk.
-const END: Duration = Duration::from_secs(5);
 
 /// The audit file, or that there is none.
 #[derive(Debug)]
@@ -227,17 +225,7 @@ impl Failures {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.records = None;
-        let Some(thread) = self.thread.take() else { return };
-        let start = Instant::now();
-        while !thread.is_finished() {
-            if start.elapsed() > END {
-                // The broker's end does not wait for a disk that hangs; what the thread runs must stay where it is.
-                threads::keep_library();
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let _ = thread.join();
+        self.thread.take().into_iter().for_each(threads::join);
     }
 }
 

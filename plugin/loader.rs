@@ -200,9 +200,7 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Release);
         self.shared.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.thread.take().into_iter().for_each(threads::join);
     }
 }
 

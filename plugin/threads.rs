@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Starts a thread that handles no signal, for one that is delivered to it would not wake the broker's main loop, and that
 /// yields to the main loop where both want the same processor.
@@ -43,8 +43,25 @@ pub(crate) fn yield_to_all() {
     unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const parameters) };
 }
 
-/// Keeps this library in memory although the broker unmaps it, for a thread that cannot be waited for.
-pub(crate) fn keep_library() {
+/// Ends with a thread that was told to end. The broker's own end does not wait for a disk that hangs: a thread that takes too
+/// long is left alone, and what it runs stays where it is.
+pub(crate) fn join(thread: JoinHandle<()>) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const LOOK: Duration = Duration::from_millis(1);
+    let start = Instant::now();
+    while !thread.is_finished() {
+        if start.elapsed() > PATIENCE {
+            keep_library();
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+    // How it ended is nothing to anybody now.
+    let _ = thread.join();
+}
+
+/// Keeps this library in memory although the broker unmaps it.
+fn keep_library() {
     let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: any address may be asked about; what is found is written to the place given.
     if unsafe { libc::dladdr((keep_library as *const ()).cast(), found.as_mut_ptr()) } == 0 {
@@ -96,7 +113,7 @@ impl Waker {
     }
 
     pub(crate) fn wake(&self) {
-        // SAFETY: the main thread outlives every waker, for cleanup runs on it and joins the threads that hold one.
+        // SAFETY: it is the broker's main thread, whose end is the process's.
         unsafe { libc::pthread_kill(self.0, libc::SIGURG) };
     }
 }

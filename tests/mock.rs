@@ -12,6 +12,8 @@
 
 #[path = "mock/audit.rs"]
 mod audit;
+#[path = "mock/disk.rs"]
+mod disk;
 #[path = "mock/host.rs"]
 mod host;
 #[path = "mock/library.rs"]
@@ -97,6 +99,8 @@ const SCENARIOS: &[(&str, Scenario)] = &scenarios![
     live::the_loader_yields,
     sweep::edits,
     audit::a_disk_that_is_full_does_not_hold_up_the_broker,
+    disk::that_hangs_while_a_policy_is_kept,
+    disk::that_hangs_while_the_audit_file_is_written,
     waiting::results_wake_the_loop,
     waiting::another_handler_is_left_alone,
     waiting::the_last_instance_restores_the_handler,

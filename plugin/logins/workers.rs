@@ -197,9 +197,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.shared.queue().is_over = true;
         self.shared.bell.notify_all();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.drain(..).for_each(threads::join);
     }
 }
 

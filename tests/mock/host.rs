@@ -457,6 +457,11 @@ impl Host {
         rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
     }
 
+    /// Lets the disk hang: what the plugin's threads write waits until it no longer does.
+    pub(crate) fn hang(&mut self, hangs: bool) {
+        assert_eq!(self.ask(&format!("hang {}", u8::from(hangs))).value, Some(0));
+    }
+
     /// The process's memory in pages.
     pub(crate) fn memory(&self) -> u64 {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
