@@ -266,6 +266,7 @@ impl Thread {
 
     fn run(mut self, first: &Sender<Arc<Delivery>>) {
         let outcome = self.start();
+        threads::give_memory_back();
         let delivery = self.pack(Some(outcome));
         if first.send(delivery).is_err() {
             return;

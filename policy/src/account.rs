@@ -42,7 +42,7 @@ impl Policy {
     #[must_use]
     pub fn client_ids(&self, name: &str) -> Vec<String> {
         let Some(user) = self.users.get(name.as_bytes()) else { return Vec::new() };
-        let named: Vec<_> = self.each(user.sets()).filter_map(|set| set.client_ids.as_deref()).collect();
+        let named: Vec<_> = self.each(user.sets()).filter_map(|set| set.client_ids()).collect();
         if named.is_empty() {
             let own = is_usable(name.as_bytes()).then(|| vec![name.to_owned(), format!("{name}-*")]);
             return own.unwrap_or_default();
@@ -68,7 +68,7 @@ impl Policy {
         };
         for set in self.each(user.sets()) {
             match &set.holder {
-                Holder::Role(role) => account.roles.push(role),
+                Holder::Role(role) => account.roles.push(self.rules.text(*role)),
                 Holder::User(_) | Holder::Anonymous => account.own_rules = true,
             }
         }

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::decision::{Action, Client, RuleId};
-use crate::policy::{Holder, Policy, Rule, SetId};
+use crate::policy::{Holder, Policy, SetId};
 use crate::problem::{Escaped, OneLine, Place};
+use crate::rules::Rule;
 use crate::topic::Subscription;
 
 /// The rules that bear on a request, in the order of the policy; made by [`Policy::bearing`].
@@ -45,12 +46,12 @@ impl Policy {
         let (Some(keys), values, sets) = (Keys::of(action), self.values(client), self.held_sets(client)) else {
             return bearing;
         };
-        let rules = || sets.iter().flat_map(|set| self.rules_of(*set));
-        let allows = |rule: &Rule| keys.allow.contains(&rule.key);
-        let denies = |rule: &Rule| keys.deny == rule.key;
+        let rules = || sets.iter().flat_map(|set| self.rules.of(*set));
+        let allows = |rule: &Rule<'_>| keys.allow.contains(&rule.key);
+        let denies = |rule: &Rule<'_>| keys.deny == rule.key;
         if let Action::Publish(topic) | Action::Receive(topic) = action {
-            let fitting = |wanted: &dyn Fn(&Rule) -> bool| {
-                rules().filter(|(_, rule)| wanted(rule) && values.fits(&rule.text, topic)).map(|(id, _)| id).collect()
+            let fitting = |wanted: &dyn Fn(&Rule<'_>) -> bool| {
+                rules().filter(|(_, rule)| wanted(rule) && values.fits(rule.text, topic)).map(|(id, _)| id).collect()
             };
             bearing = Bearing { grants: fitting(&allows), whole: true, denies: fitting(&denies) };
         }
@@ -59,16 +60,16 @@ impl Policy {
         let granting: Vec<_> = rules()
             .filter(|(_, rule)| allows(rule) && group.is_none_or(|group| self.admits_group(rule.set, group)))
             .collect();
-        let fitting = |fits: &dyn Fn(&Rule) -> bool| {
+        let fitting = |fits: &dyn Fn(&Rule<'_>) -> bool| {
             granting.iter().filter(|(_, rule)| fits(rule)).map(|(id, _)| *id).collect::<Vec<_>>()
         };
-        bearing.grants = fitting(&|rule| values.contains(&rule.text, filter.levels()));
+        bearing.grants = fitting(&|rule| values.contains(rule.text, filter.levels()));
         bearing.whole = !bearing.grants.is_empty();
         if !bearing.whole {
-            bearing.grants = fitting(&|rule| values.meets(&rule.text, filter.levels()));
+            bearing.grants = fitting(&|rule| values.meets(rule.text, filter.levels()));
         }
         bearing.denies = rules()
-            .filter(|(_, rule)| denies(rule) && values.meets(&rule.text, filter.levels()))
+            .filter(|(_, rule)| denies(rule) && values.meets(rule.text, filter.levels()))
             .map(|(id, _)| id)
             .collect();
         bearing
@@ -77,8 +78,12 @@ impl Policy {
     /// A rule in words, and its place.
     #[must_use]
     pub fn rule(&self, id: RuleId) -> Option<RuleView<'_>> {
-        let rule = self.rules.get(id.0 as usize)?;
-        let holder = self.sets.get(rule.set as usize).map_or(&Holder::Anonymous, |set| &set.holder);
+        let rule = self.rules.get(id)?;
+        let holder = match self.sets.get(rule.set as usize).map(|set| &set.holder) {
+            Some(Holder::Role(name)) => ("role", Some(self.rules.text(*name))),
+            Some(Holder::User(name)) => ("user", Some(self.rules.text(*name))),
+            Some(Holder::Anonymous) | None => ("anonymous", None),
+        };
         Some(RuleView { rule, holder })
     }
 
@@ -96,19 +101,15 @@ impl Policy {
 /// A rule of a policy, for a person or a script; made by [`Policy::rule`].
 #[derive(Clone, Copy, Debug)]
 pub struct RuleView<'a> {
-    rule: &'a Rule,
-    holder: &'a Holder,
+    rule: Rule<'a>,
+    holder: (&'static str, Option<&'a str>),
 }
 
 impl<'a> RuleView<'a> {
     /// Whose it is: `role`, `user` or `anonymous`, and the name.
     #[must_use]
     pub fn holder(&self) -> (&'static str, Option<&'a str>) {
-        match self.holder {
-            Holder::Role(name) => ("role", Some(name)),
-            Holder::User(name) => ("user", Some(name)),
-            Holder::Anonymous => ("anonymous", None),
-        }
+        self.holder
     }
 
     /// `publish`, `subscribe`, `receive`, `deny.publish` or `deny.subscribe`.
@@ -120,23 +121,23 @@ impl<'a> RuleView<'a> {
     /// Its filter, as the policy writes it.
     #[must_use]
     pub fn text(&self) -> &'a str {
-        &self.rule.text
+        self.rule.text
     }
 
     /// Where it stands.
     #[must_use]
-    pub fn place(&self) -> &'a Place {
-        &self.rule.place
+    pub fn place(&self) -> Place {
+        self.rule.place()
     }
 }
 
 impl fmt::Display for RuleView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.holder() {
+        match self.holder {
             (kind, Some(name)) => write!(f, "{kind} `{}`", Escaped(name.as_bytes()))?,
             (kind, None) => write!(f, "[{kind}]")?,
         }
-        let Rule { key, text, place, .. } = self.rule;
+        let (Rule { key, text, .. }, place) = (self.rule, self.place());
         let file = place.file.to_string_lossy();
         write!(f, " {key} `{}` ({}:{})", Escaped(text.as_bytes()), OneLine(&file), place.line)
     }

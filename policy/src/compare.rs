@@ -364,7 +364,7 @@ impl<'p> Comparer<'p> {
         let mut texts = Vec::new();
         for policy in [self.old, self.new] {
             for set in policy.each(&policy.sets_of(&Client { user, id: b"" })) {
-                let patterns = set.client_ids.iter().flatten().chain(&set.denied_client_ids);
+                let patterns = set.client_ids().into_iter().flatten().chain(set.denied_client_ids());
                 let names = user.map_or(Names::NONE, |user| policy.names_of(user));
                 let text = |pattern: &Pattern| pattern.text_for(&names);
                 texts.extend(patterns.filter_map(text).map(|(text, _)| text.into_bytes()));
@@ -391,8 +391,8 @@ impl<'p> Comparer<'p> {
         let mut matters = false;
         for policy in [self.old, self.new] {
             for set in policy.each(&policy.sets_of(client)) {
-                matters |= set.overlap || set.groups.is_some();
-                groups.extend(set.groups.iter().flatten().map(|group| group.as_bytes().to_vec()));
+                matters |= set.overlap || set.groups().is_some();
+                groups.extend(set.groups().into_iter().flatten().map(|group| group.as_bytes().to_vec()));
             }
         }
         let mut other = b"other".to_vec();
@@ -425,10 +425,7 @@ impl Policy {
     /// Whether some rule for this client says `%c`.
     fn uses_client_ids(&self, user: Option<&[u8]>) -> bool {
         let sets = self.sets_of(&Client { user, id: b"" });
-        sets.iter().any(|set| {
-            let start = self.rules.partition_point(|rule| rule.set < *set);
-            self.rules.iter().skip(start).take_while(|rule| rule.set == *set).any(|rule| rule.text.contains("%c"))
-        })
+        sets.iter().any(|set| self.rules.of(*set).any(|(_, rule)| rule.text.contains("%c")))
     }
 }
 
@@ -449,11 +446,9 @@ fn side(policy: &Policy, name: &[u8]) -> Option<Side> {
 
 /// What a rule set says, for comparing it with others.
 fn said(policy: &Policy, id: SetId, set: &RuleSet) -> String {
-    let start = policy.rules.partition_point(|rule| rule.set < id);
-    let rules = policy.rules.iter().skip(start).take_while(|rule| rule.set == id);
-    let rules: BTreeSet<(&str, &str)> = rules.map(|rule| (rule.key, &*rule.text)).collect();
-    let RuleSet { client_ids, denied_client_ids, overlap, groups, api, auto_id, .. } = set;
-    format!("{rules:?} {client_ids:?} {denied_client_ids:?} {overlap} {groups:?} {api} {auto_id}")
+    let rules: BTreeSet<(&str, &str)> = policy.rules.of(id).map(|(_, rule)| (rule.key, rule.text)).collect();
+    let RuleSet { rare, overlap, api, auto_id, .. } = set;
+    format!("{rules:?} {rare:?} {overlap} {api} {auto_id}")
 }
 
 fn words(policy: &Policy, client: &Client<'_>, decision: Decision) -> String {

@@ -10,12 +10,11 @@ use smallvec::SmallVec;
 
 use crate::binding::{self, Pattern};
 use crate::census::Census;
-use crate::decision::RuleId;
 use crate::document::{Document, GuardTable, Located, LoginsTable, MatchTable, RuleTable, TestTable};
 use crate::fingerprint::Remembered;
 use crate::limits::Network;
 use crate::matcher::Kind;
-use crate::policy::{Decoys, Holder, Match, Policy, Rule, RuleSet, SetId, SetIds};
+use crate::policy::{Decoys, Holder, Match, Policy, Rare, RuleSet, SetId, SetIds};
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::{Deed, Expectation, Scenario};
 use crate::template::{Names, Template, is_usable};
@@ -35,7 +34,7 @@ pub(crate) fn compile(
         policy: Policy::deny_all(),
         problems,
         roles: HashMap::new(),
-        places: Vec::new(),
+        places: HashMap::new(),
         known_roles: HashMap::new(),
         lists: HashMap::new(),
         census: Census::default(),
@@ -69,6 +68,9 @@ pub(crate) fn compile(
         compiler.match_block(block);
     }
     merge(&mut users, compiler.problems);
+    let (sets, levels) = users.own_rules();
+    compiler.policy.sets.reserve(sets);
+    compiler.policy.forest.reserve(sets, levels);
     for number in users.numbers() {
         compiler.user(&mut users, number);
     }
@@ -85,8 +87,8 @@ struct Compiler<'p> {
     policy: Policy,
     problems: &'p mut Problems,
     roles: HashMap<String, (SetId, Place)>,
-    /// Beside `policy.sets`: where each stands, for the checks.
-    places: Vec<SetPlaces>,
+    /// Where what a set says of client ids stands, for the checks.
+    places: HashMap<usize, SetPlaces>,
     /// The rule sets of the roles that a user's layout names, where all of them are known.
     known_roles: HashMap<u32, Option<SetIds>>,
     /// The lists of rule sets that users share, by their layout and the `[[match]]` blocks that they fit: where it is, and
@@ -152,7 +154,8 @@ impl Compiler<'_> {
             self.problems.error(place, text);
             return;
         }
-        let set = self.set(Holder::Role(name.clone().into()), table);
+        let holder = Holder::Role(self.policy.rules.keep(&name));
+        let set = self.set(holder, table);
         self.roles.insert(name, (set, place));
     }
 
@@ -234,7 +237,7 @@ impl Compiler<'_> {
                 return;
             }
         }
-        let own = rules.map(|rules| (Holder::User(String::from_utf8_lossy(name).into()), rules));
+        let own = rules.map(|rules| (Holder::User(self.policy.rules.keep(&String::from_utf8_lossy(name))), rules));
         let mut sets = match self.known_roles.get(&layout) {
             Some(Some(known)) => known.clone(),
             _ => self.role_ids(users.roles(number)),
@@ -382,8 +385,7 @@ impl Compiler<'_> {
                 if template.names_client() {
                     client_template.get_or_insert_with(|| place.clone());
                 }
-                let rule = RuleId(u32::try_from(self.policy.rules.len()).unwrap_or(u32::MAX));
-                self.policy.rules.push(Rule { set: id, key, text: value.as_str().into(), place: place.clone() });
+                let rule = self.policy.rules.push(id, key, value, place);
                 for kind in kinds {
                     self.policy.forest.insert(tree, &template, *kind, rule);
                 }
@@ -406,20 +408,25 @@ impl Compiler<'_> {
             }
             None => (None, Vec::new()),
         };
-        let denied = self.patterns(id, &holder, table.deny_client_id).into_iter().map(|(pattern, _)| pattern).collect();
-        let groups = table.share.map(|groups| self.groups(groups));
+        let denied = self.patterns(id, &holder, table.deny_client_id).into_iter();
+        let rare = Rare {
+            client_ids,
+            denied_client_ids: denied.map(|(pattern, _)| pattern).collect(),
+            groups: table.share.map(|groups| self.groups(groups)),
+        };
+        let is_said = rare.client_ids.is_some() || !rare.denied_client_ids.is_empty() || rare.groups.is_some();
         self.policy.sets.push(RuleSet {
             holder,
             tree,
-            holds_own_ids: client_ids.as_deref().is_some_and(binding::hold_own),
-            client_ids,
-            denied_client_ids: denied,
+            holds_own_ids: rare.client_ids.as_deref().is_some_and(binding::hold_own),
+            rare: is_said.then(|| Box::new(rare)),
             overlap: table.overlap,
-            groups,
             api: table.api,
             auto_id: table.auto_id.unwrap_or(true),
         });
-        self.places.push(SetPlaces { client_id: client_id_places, client_template });
+        if client_template.is_some() || !client_id_places.is_empty() {
+            self.places.insert(id as usize, SetPlaces { client_id: client_id_places, client_template });
+        }
         id
     }
 
@@ -472,11 +479,11 @@ impl Compiler<'_> {
             let mut named = false;
             for set in user.sets() {
                 let at = *set as usize;
-                let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids.as_ref()) else { continue };
+                let Some(patterns) = self.policy.sets.get(at).and_then(|set| set.client_ids()) else { continue };
                 named = true;
                 for (which, pattern) in patterns.iter().enumerate() {
                     let Some(foreign) = listed.foreign(pattern, number, name, &names) else { continue };
-                    let place = self.places.get(at).and_then(|places| places.client_id.get(which));
+                    let place = self.places.get(&at).and_then(|places| places.client_id.get(which));
                     if let Some(place) = place.filter(|_| told.insert((at, which))) {
                         let text = format!(
                             "the client ids of user `{}` would include those of user `{}`, whose session they could take (write a \
@@ -501,8 +508,8 @@ impl Compiler<'_> {
             }
         }
         for (at, set) in self.policy.sets.iter().enumerate() {
-            let any = set.client_ids.iter().flatten().position(|pattern| *pattern == Pattern::Any);
-            let place = any.and_then(|number| self.places.get(at)?.client_id.get(number));
+            let any = set.client_ids().into_iter().flatten().position(|pattern| *pattern == Pattern::Any);
+            let place = any.and_then(|number| self.places.get(&at)?.client_id.get(number));
             if let Some(place) = place {
                 let text = "`*` lets its holders take over the session of any client that is not a listed user's (write patterns that \
                             begin with `%u`)";
@@ -524,7 +531,7 @@ impl Compiler<'_> {
         }
         /// Of the same ids so many holders are enough: a role may have very many.
         const ENOUGH: usize = 2;
-        let spells = |set: &RuleSet| set.client_ids.iter().flatten().any(|pattern| !pattern.names_user());
+        let spells = |set: &RuleSet| set.client_ids().into_iter().flatten().any(|pattern| !pattern.names_user());
         let spelling: Vec<bool> = self.policy.sets.iter().map(spells).collect();
         let mut spelled = Vec::new();
         let mut holders: HashMap<(usize, usize), usize> = HashMap::new();
@@ -532,7 +539,7 @@ impl Compiler<'_> {
             let sets = user.sets().iter().map(|set| *set as usize);
             let names = self.policy.names_of(user.name());
             for set in sets.filter(|set| spelling.get(*set).is_some_and(|spells| *spells)) {
-                let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids.as_ref());
+                let patterns = self.policy.sets.get(set).and_then(|set| set.client_ids());
                 for (number, pattern) in patterns.into_iter().flatten().enumerate() {
                     let count = holders.entry((set, number)).or_default();
                     // Those with attributes differ by holder.
@@ -556,7 +563,7 @@ impl Compiler<'_> {
                 let meets = if more.is_empty() { this.open == before.open } else { before.open && !more.contains('/') };
                 before.user != this.user && meets
             });
-            let place = self.places.get(this.set).and_then(|places| places.client_id.get(this.number));
+            let place = self.places.get(&this.set).and_then(|places| places.client_id.get(this.number));
             if let (Some(other), Some(place)) = (other, place) {
                 if told.insert((this.set, this.number)) {
                     let text = format!(
@@ -595,14 +602,14 @@ impl Compiler<'_> {
             let free = self
                 .policy
                 .each(sets)
-                .flat_map(|set| set.client_ids.iter().flatten())
+                .flat_map(|set| set.client_ids().into_iter().flatten())
                 .any(|pattern| *pattern == Pattern::Any)
-                || (anonymous && self.policy.each(sets).all(|set| set.client_ids.is_none()));
+                || (anonymous && self.policy.each(sets).all(|set| set.client_ids().is_none()));
             if !free {
                 continue;
             }
             for set in sets {
-                let place = self.places.get(*set as usize).and_then(|places| places.client_template.as_ref());
+                let place = self.places.get(&(*set as usize)).and_then(|places| places.client_template.as_ref());
                 if let Some(place) = place.filter(|_| told.insert(*set)) {
                     let text = "`%c` in a rule whose holder may choose any client id grants everything that it could stand for (write \
                                 `%u`, or bind the ids with `client_id`)";
@@ -624,17 +631,17 @@ impl Compiler<'_> {
         /// So many steps of rules that fit one topic take a few microseconds.
         const STEPS: u32 = 256;
         for (steps, examples) in self.policy.forest.costly(STEPS) {
-            let mut rules = examples.iter().filter_map(|rule| self.policy.rules.get(rule.0 as usize));
+            let mut rules = examples.iter().filter_map(|rule| self.policy.rules.get(*rule));
             let Some(first) = rules.next() else { continue };
             let others: Vec<_> =
-                rules.map(|rule| format!("`{}` (line {})", Escaped(rule.text.as_bytes()), rule.place.line)).collect();
+                rules.map(|rule| format!("`{}` (line {})", Escaped(rule.text.as_bytes()), rule.place().line)).collect();
             let text = format!(
                 "`{}` overlaps with so many rules, such as {}, that one topic may fit {steps} steps of them, which every message \
                  to it costs (write fewer rules with `+`)",
                 Escaped(first.text.as_bytes()),
                 others.join(" and ")
             );
-            self.problems.warning(first.place.clone(), text);
+            self.problems.warning(first.place(), text);
         }
     }
 
@@ -696,6 +703,10 @@ impl Compiler<'_> {
         self.policy.longest_name = users.iter().map(|user| user.name().len()).max().unwrap_or(0);
         self.policy.remembered = Remembered::new(slots);
         self.policy.users = users;
+        // What is in force for months is not to hold what only loading needed.
+        self.policy.rules.shrink();
+        self.policy.sets.shrink_to_fit();
+        self.policy.forest.shrink();
         self.policy
     }
 }

@@ -64,6 +64,13 @@ pub(crate) struct RuleTable {
     pub(crate) auto_id: Option<bool>,
 }
 
+impl RuleTable {
+    /// The filters of all its rules.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Text> {
+        [&self.publish, &self.subscribe, &self.receive, &self.deny_publish, &self.deny_subscribe].into_iter().flatten()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct MatchTable {
     pub(crate) place: Place,

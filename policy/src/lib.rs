@@ -51,6 +51,7 @@ mod policy;
 mod problem;
 mod reason;
 mod recover;
+mod rules;
 mod scenario;
 mod session;
 mod sources;

@@ -139,9 +139,9 @@ enum Edge {
     Variable(Variable),
 }
 
-/// The rules that end at one point of a tree: the first one of each kind.
+/// The rules that end at one point of a tree: the first one of each kind. 0 is none, and the others one more than their id.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ends([Option<RuleId>; Kind::COUNT]);
+struct Ends([u32; Kind::COUNT]);
 
 /// The index of the rules that end at one point. 0 is none.
 type EndsId = u32;
@@ -185,12 +185,16 @@ impl Node {
 
 impl Ends {
     fn of(&self, kind: Kind) -> Option<RuleId> {
-        self.0.get(kind as usize).copied().flatten()
+        self.0.get(kind as usize)?.checked_sub(1).map(RuleId)
+    }
+
+    fn all(&self) -> impl Iterator<Item = RuleId> {
+        self.0.iter().filter_map(|rule| rule.checked_sub(1).map(RuleId))
     }
 
     fn add(&mut self, kind: Kind, rule: RuleId) {
-        if let Some(slot) = self.0.get_mut(kind as usize) {
-            slot.get_or_insert(rule);
+        if let Some(slot) = self.0.get_mut(kind as usize).filter(|slot| **slot == 0) {
+            *slot = rule.0.saturating_add(1);
         }
     }
 }
@@ -250,6 +254,18 @@ impl Forest {
         }
     }
 
+    /// Sets aside what so many trees take at most, whose rules have so many levels: growing leaves holes in memory.
+    pub(crate) fn reserve(&mut self, trees: usize, levels: usize) {
+        self.nodes.reserve(trees + levels);
+    }
+
+    /// Gives back what was set aside for more.
+    pub(crate) fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// Whether any rule of this kind is in the tree.
     #[inline]
     pub(crate) fn has(&self, Root(root): Root, kind: Kind) -> bool {
@@ -275,7 +291,7 @@ impl Forest {
     }
 
     fn ends(&self, id: EndsId) -> &Ends {
-        static NONE: Ends = Ends([None; Kind::COUNT]);
+        static NONE: Ends = Ends([0; Kind::COUNT]);
         self.ends.get(id as usize).unwrap_or(&NONE)
     }
 

@@ -9,8 +9,9 @@ use std::fmt;
 use crate::bearing::Keys;
 use crate::decision::{Action, Client, Decision, Grant, Refusal, RuleId, Verb};
 use crate::plain::{Values, Wanted};
-use crate::policy::{Policy, Rule, SetId};
+use crate::policy::{Policy, SetId};
 use crate::problem::Escaped;
+use crate::rules::Rule;
 use crate::template::is_usable;
 use crate::topic::{Level, Subscription, is_reserved, is_topic_name};
 
@@ -173,13 +174,13 @@ impl<'a> Search<'a> {
     }
 
     /// The client's rules.
-    fn rules(&self) -> impl Iterator<Item = (RuleId, &'a Rule)> + use<'a> {
+    fn rules(&self) -> impl Iterator<Item = (RuleId, Rule<'a>)> + use<'a> {
         let policy = self.policy;
-        self.sets.clone().into_iter().flat_map(move |set| policy.rules_of(set))
+        self.sets.clone().into_iter().flat_map(move |set| policy.rules.of(set))
     }
 
     /// `None` where enough was read.
-    fn read(&mut self, rule: &Rule) -> Option<()> {
+    fn read(&mut self, rule: Rule<'_>) -> Option<()> {
         self.left.bytes = self.left.bytes.checked_sub(rule.text.len() + 1)?;
         Some(())
     }
@@ -256,7 +257,7 @@ impl<'a> Search<'a> {
         // Rules that grant only a part, even together, grant what is left of it in a role with `overlap` alone.
         let shared = text.starts_with(b"$share");
         let overlaps = |id: &RuleId| {
-            let set = self.policy.rules.get(id.0 as usize).and_then(|rule| self.policy.sets.get(rule.set as usize));
+            let set = self.policy.rules.get(*id).and_then(|rule| self.policy.sets.get(rule.set as usize));
             !shared && set.is_some_and(|set| set.overlap)
         };
         let whole = matches!(self.refusal, Refusal::Rule(_)).then_some(grant);
@@ -273,7 +274,7 @@ impl<'a> Search<'a> {
         let depends = self
             .policy
             .each(&self.sets)
-            .any(|set| set.denied_client_ids.iter().any(|pattern| pattern.attributes().next().is_some()));
+            .any(|set| set.denied_client_ids().iter().any(|pattern| pattern.attributes().next().is_some()));
         if !is_listed || depends {
             return;
         }
@@ -284,11 +285,11 @@ impl<'a> Search<'a> {
             if !keys.allow.contains(&rule.key) || !rule.text.contains("%{") {
                 continue;
             }
-            let Some((at, name)) = self.values.lacking(&rule.text) else { continue };
+            let Some((at, name)) = self.values.lacking(rule.text) else { continue };
             let Some(value) = request.level(at).filter(|value| is_usable(value)) else { continue };
             let supposed = self.values.supposing(name, value);
             let admits = |group: Option<&[u8]>| group.is_none_or(|group| self.policy.admits_group(rule.set, group));
-            if !request.is_granted(supposed, &rule.text, admits) {
+            if !request.is_granted(supposed, rule.text, admits) {
                 continue;
             }
             // A deny may ask for the same attribute.
@@ -296,7 +297,7 @@ impl<'a> Search<'a> {
                 return;
             }
             let mut denies = self.rules().filter(|(_, rule)| rule.key == keys.deny);
-            if !denies.any(|(_, deny)| request.is_denied(supposed, &deny.text)) {
+            if !denies.any(|(_, deny)| request.is_denied(supposed, deny.text)) {
                 self.found.push(Change::Attribute { name: name.into(), value: value.to_vec(), rule: id });
                 return;
             }
@@ -308,7 +309,7 @@ impl<'a> Search<'a> {
         let Ok(Subscription { group: Some(group), .. }) = Subscription::parse(text) else { return };
         let filter = text.get(b"$share/".len() + group.len() + 1..).unwrap_or_default();
         let policy = self.policy;
-        let known = policy.each(&self.sets).filter_map(|set| set.groups.as_ref()).flatten();
+        let known = policy.each(&self.sets).filter_map(|set| set.groups()).flatten();
         let texts: Vec<_> = known.map(|group| [b"$share/", group.as_bytes(), b"/", filter].concat()).collect();
         for text in texts.into_iter().chain([filter.to_vec()]) {
             if self.grant(&self.client.clone(), Action::Subscribe(&text)).is_some() {
@@ -349,7 +350,7 @@ impl<'a> Search<'a> {
             if self.read(rule).is_none() {
                 break;
             }
-            if let Some(found) = compare(&rule.text, &levels, verb == Verb::Subscribe, self.values) {
+            if let Some(found) = compare(rule.text, &levels, verb == Verb::Subscribe, self.values) {
                 near.push((id, found));
             }
         }

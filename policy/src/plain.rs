@@ -2,11 +2,11 @@
 //!
 //! The trees of [`crate::matcher`] decide; this explains, in time that grows with the rules, and so off the hot path.
 
+use crate::Client;
 use crate::matcher::Forest;
-use crate::policy::{Policy, Rule, SetId};
+use crate::policy::Policy;
 use crate::template::{self, Names, Variable};
 use crate::topic::{Level, is_reserved};
-use crate::{Client, RuleId};
 
 /// The texts that a client's rules stand for.
 #[derive(Clone, Copy, Debug)]
@@ -134,17 +134,6 @@ impl Policy {
     pub(crate) fn values<'a>(&'a self, client: &Client<'a>) -> Values<'a> {
         let names = Names::new(client.user, client.id, self.attributes_of(client));
         Values { names, forest: &self.forest, supposed: None }
-    }
-
-    /// The rules of one rule set, in the order of the file's keys.
-    pub(crate) fn rules_of(&self, set: SetId) -> impl Iterator<Item = (RuleId, &Rule)> {
-        // The rules of a set lie together, and the sets in their order.
-        let from = self.rules.partition_point(|rule| rule.set < set);
-        let rules = self.rules.get(from..).unwrap_or_default();
-        (from..).zip(rules).take_while(move |(_, rule)| rule.set == set).filter_map(|(number, rule)| {
-            let id = RuleId(u32::try_from(number).ok()?);
-            Some((id, rule))
-        })
     }
 }
 

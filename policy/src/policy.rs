@@ -15,7 +15,7 @@ use crate::fingerprint::{Fingerprints, Remembered};
 use crate::limits::Limits;
 use crate::login::Identity;
 use crate::matcher::{Forest, Kind, Meeting, Root, Topic, Wanted};
-use crate::problem::Place;
+use crate::rules::{Piece, Rules};
 use crate::scenario::Scenario;
 use crate::template::{Attributes, Names};
 use crate::topic::{Level, Subscription};
@@ -24,7 +24,7 @@ use crate::users::Users;
 /// A policy in force, or about to be.
 #[derive(Debug)]
 pub struct Policy {
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Rules,
     pub(crate) sets: Vec<RuleSet>,
     /// The rules of all of them, compiled.
     pub(crate) forest: Forest,
@@ -51,37 +51,35 @@ pub(crate) type SetId = u32;
 /// The rule sets that apply to a client: its roles, and its own.
 pub(crate) type SetIds = SmallVec<[SetId; 4]>;
 
-/// One filter that the policy names, and where.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    pub(crate) set: SetId,
-    pub(crate) key: &'static str,
-    pub(crate) text: Box<str>,
-    pub(crate) place: Place,
-}
-
 /// What a role, a user or `[anonymous]` says: rules, and who may hold which client id.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
     pub(crate) holder: Holder,
     pub(crate) tree: Root,
-    /// `None` where it names no `client_id`.
-    pub(crate) client_ids: Option<Vec<Pattern>>,
-    /// Whether these are, among others, the ids that a user has where nothing names any.
+    /// What the rules of few users say.
+    pub(crate) rare: Option<Box<Rare>>,
+    /// Whether its client ids are, among others, those that a user has where nothing names any.
     pub(crate) holds_own_ids: bool,
-    pub(crate) denied_client_ids: Vec<Pattern>,
     pub(crate) overlap: bool,
-    /// The groups of shared subscriptions; `None` for any.
-    pub(crate) groups: Option<Vec<Box<str>>>,
     pub(crate) api: bool,
     pub(crate) auto_id: bool,
 }
 
-/// Whose rule set it is.
+/// What a rule set says beside rules.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// `None` where it names no `client_id`.
+    pub(crate) client_ids: Option<Vec<Pattern>>,
+    pub(crate) denied_client_ids: Vec<Pattern>,
+    /// The groups of shared subscriptions; `None` for any.
+    pub(crate) groups: Option<Vec<Box<str>>>,
+}
+
+/// Whose rule set it is. Names are kept with the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
-    Role(Box<str>),
-    User(Box<str>),
+    Role(Piece),
+    User(Piece),
     Anonymous,
 }
 
@@ -171,7 +169,7 @@ impl Policy {
     #[must_use]
     pub fn deny_all() -> Self {
         Self {
-            rules: Vec::new(),
+            rules: Rules::default(),
             sets: Vec::new(),
             forest: Forest::new(),
             users: Users::default(),
@@ -261,8 +259,8 @@ impl Policy {
 
     /// Whether these rule sets leave a listed user the ids that begin with its name, whatever else it may have.
     pub(crate) fn leave_own_ids(&self, sets: &[SetId]) -> bool {
-        let is_named = self.each(sets).any(|set| set.client_ids.is_some());
-        let is_limited = self.each(sets).any(|set| !set.denied_client_ids.is_empty() || !set.auto_id);
+        let is_named = self.each(sets).any(|set| set.client_ids().is_some());
+        let is_limited = self.each(sets).any(|set| !set.denied_client_ids().is_empty() || !set.auto_id);
         !is_limited && (!is_named || self.each(sets).any(|set| set.holds_own_ids))
     }
 
@@ -273,13 +271,13 @@ impl Policy {
             return Err(Refusal::ReservedClientId);
         }
         let names = Names::new(user, id, self.attributes_of(client));
-        if self.each(sets).any(|set| set.denied_client_ids.iter().any(|pattern| pattern.fits(id, &names))) {
+        if self.each(sets).any(|set| set.denied_client_ids().iter().any(|pattern| pattern.fits(id, &names))) {
             return Err(Refusal::DeniedClientId);
         }
         let auto = binding::is_auto_id(id);
         let auto_refused = auto && !self.each(sets).all(|set| set.auto_id);
-        let patterns = || self.each(sets).filter_map(|set| set.client_ids.as_ref()).flatten();
-        let named = self.each(sets).any(|set| set.client_ids.is_some());
+        let patterns = || self.each(sets).filter_map(|set| set.client_ids()).flatten();
+        let named = self.each(sets).any(|set| set.client_ids().is_some());
         let own = !named && user.is_some_and(|user| binding::is_own(id, user));
         if own || patterns().any(|pattern| pattern.names(!auto_refused) && pattern.fits(id, &names)) {
             // The check of the policy made sure that no listed user's pattern reaches another's name (S5).
@@ -440,8 +438,22 @@ pub struct Size {
 }
 
 impl RuleSet {
+    /// `None` where it names no `client_id`.
+    pub(crate) fn client_ids(&self) -> Option<&[Pattern]> {
+        self.rare.as_ref()?.client_ids.as_deref()
+    }
+
+    pub(crate) fn denied_client_ids(&self) -> &[Pattern] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.denied_client_ids)
+    }
+
+    /// The groups of shared subscriptions; `None` for any.
+    pub(crate) fn groups(&self) -> Option<&[Box<str>]> {
+        self.rare.as_ref()?.groups.as_deref()
+    }
+
     pub(crate) fn admits_group(&self, group: &[u8]) -> bool {
-        self.groups.as_ref().is_none_or(|groups| groups.iter().any(|known| known.as_bytes() == group))
+        self.groups().is_none_or(|groups| groups.iter().any(|known| known.as_bytes() == group))
     }
 }
 

@@ -85,7 +85,7 @@ impl Reason<'_> {
     fn accepted_ids(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets = self.policy.sets_of(self.client);
         let names = Names::new(self.client.user, self.client.id, self.policy.attributes_of(self.client));
-        let named: Vec<_> = self.policy.each(&sets).filter_map(|set| set.client_ids.as_ref()).collect();
+        let named: Vec<_> = self.policy.each(&sets).filter_map(|set| set.client_ids()).collect();
         if named.is_empty() {
             return match self.client.user.filter(|user| is_usable(user)) {
                 Some(user) => write!(f, "`{0}`, `{0}-*`", Escaped(user)),

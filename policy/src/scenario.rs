@@ -112,7 +112,7 @@ impl Policy {
     pub fn usual_client_id(&self, user: Option<&[u8]>) -> Vec<u8> {
         let sets = self.sets_of(&Client { user, id: b"" });
         let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
-        let patterns = |set: &RuleSet| set.client_ids.clone().unwrap_or_default();
+        let patterns = |set: &RuleSet| set.client_ids().unwrap_or_default().to_vec();
         let texts: Vec<_> =
             self.each(&sets).flat_map(patterns).filter_map(|pattern: Pattern| pattern.text_for(&names)).collect();
         let literal = texts.iter().find(|(_, open)| !open).map(|(text, _)| text.clone());
@@ -131,7 +131,7 @@ impl Policy {
         let sets = self.held_sets(&Client { user, id: b"" });
         let names = Names::new(user, b"", self.attributes_of(&Client { user, id: b"" }));
         let name = user.map(String::from_utf8_lossy).unwrap_or_default();
-        let named = || self.each(&sets).filter_map(|set| set.client_ids.as_ref()).flatten();
+        let named = || self.each(&sets).filter_map(|set| set.client_ids()).flatten();
         let is_named = named().next().is_some();
         let mut forms: Vec<(String, bool)> = named().filter_map(|pattern| pattern.text_for(&names)).collect();
         if named().any(|pattern| *pattern == Pattern::Any) || (!is_named && user.is_none()) {

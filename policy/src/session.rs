@@ -31,10 +31,11 @@ impl Policy {
             return true;
         }
         // What was granted beyond the rules themselves. Whether a group is among those of another is not looked into.
-        let groups =
-            |policy: &Self, sets: &[SetId]| policy.each(sets).map(|set| set.groups.clone()).collect::<HashSet<_>>();
+        let groups = |policy: &Self, sets: &[SetId]| {
+            policy.each(sets).map(|set| set.groups().map(<[_]>::to_vec)).collect::<HashSet<_>>()
+        };
         let overlap = |policy: &Self, sets: &[SetId]| policy.each(sets).any(|set| set.overlap);
-        let limited = self.each(&now).any(|set| set.groups.is_some());
+        let limited = self.each(&now).any(|set| set.groups().is_some());
         if limited && groups(old, &before) != groups(self, &now) || overlap(old, &before) && !overlap(self, &now) {
             return true;
         }
@@ -62,8 +63,8 @@ impl Policy {
             Wanted::Rest => Some(Level::Rest),
             Wanted::Nothing => None,
         };
-        let rules = sets.iter().flat_map(|set| self.rules_of(*set)).filter(move |(_, rule)| rule.key == key);
-        rules.filter_map(move |(_, rule)| values.levels(&rule.text).map(level).collect())
+        let rules = sets.iter().flat_map(|set| self.rules.of(*set)).filter(move |(_, rule)| rule.key == key);
+        rules.filter_map(move |(_, rule)| values.levels(rule.text).map(level).collect())
     }
 }
 

@@ -122,7 +122,7 @@ impl Inquiry<'_, '_> {
         if part_is_enough {
             texts.extend(user);
             let denies =
-                sets.iter().flat_map(|set| self.policy.rules_of(*set)).filter(|(_, rule)| rule.key == "deny.subscribe");
+                sets.iter().flat_map(|set| self.policy.rules.of(*set)).filter(|(_, rule)| rule.key == "deny.subscribe");
             texts.extend(denies.flat_map(|(_, rule)| rule.text.split('/')).map(str::as_bytes));
         }
         texts.retain(|text| !text.is_empty());

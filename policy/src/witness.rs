@@ -434,11 +434,8 @@ impl Policy {
         value: impl Fn(Variable) -> Option<&'v [u8]>,
         filters: &mut Filters,
     ) {
-        // Sets are compiled one after another, and so are their rules.
-        let start = self.rules.partition_point(|rule| rule.set < set);
-        let rules = self.rules.iter().skip(start).take_while(|rule| rule.set == set);
-        'rules: for rule in rules {
-            let Ok(template) = Template::parse(&rule.text) else { continue };
+        'rules: for (_, rule) in self.rules.of(set) {
+            let Ok(template) = Template::parse(rule.text) else { continue };
             let mut filter = Vec::new();
             for (at, level) in template.levels.iter().enumerate() {
                 if at > 0 {

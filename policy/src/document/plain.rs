@@ -189,6 +189,8 @@ impl<'t> Scanner<'_, 't> {
             texts.push(Located { value: scanner.string()?.to_owned(), place });
             Some(())
         })?;
+        // Very many users may have a rule or two, and all are kept until the last file is read.
+        texts.shrink_to_fit();
         Some(texts)
     }
 

@@ -31,8 +31,8 @@ fn outcome(texts: &[&str], read: Read) -> Outcome {
     let main = Arc::clone(&documents[0].0);
     let policy = compile(&main, documents, users, &mut problems);
     let sets = policy.sets.iter().map(|set| {
-        let crate::policy::RuleSet { holder, client_ids, denied_client_ids, overlap, groups, api, auto_id, .. } = set;
-        format!("{holder:?} {client_ids:?} {denied_client_ids:?} {overlap} {groups:?} {api} {auto_id}")
+        let crate::policy::RuleSet { holder, rare, overlap, api, auto_id, .. } = set;
+        format!("{holder:?} {rare:?} {overlap} {api} {auto_id}")
     });
     // They lie in the order in which they were read.
     let mut users: Vec<_> = policy.users.iter().map(|user| format!("{user:?}")).collect();

@@ -37,7 +37,7 @@ impl Forest {
         let mut stack = vec![root];
         while let Some(id) = stack.pop().filter(|_| rules.len() < ENOUGH) {
             let Some(node) = self.node(id) else { continue };
-            let ends = [node.rest, node.exact].map(|ends| self.ends(ends).0).into_iter().flatten().flatten();
+            let ends = [node.rest, node.exact].into_iter().map(|ends| self.ends(ends)).flat_map(|ends| ends.all());
             for rule in ends {
                 if rules.len() < ENOUGH && !rules.contains(&rule) {
                     rules.push(rule);

@@ -322,6 +322,13 @@ impl Draft {
         })
     }
 
+    /// How many rule sets users have of their own, and how many levels the rules in these have.
+    pub(crate) fn own_rules(&self) -> (usize, usize) {
+        let levels = |text: &Text| 1 + text.value.bytes().filter(|byte| *byte == b'/').count();
+        let of = |table: &RuleTable| table.filters().map(levels).sum::<usize>();
+        (self.rules.len(), self.rules.values().map(|table| of(table)).sum())
+    }
+
     /// Takes the rules of its own that a user has.
     pub(crate) fn take_rules(&mut self, number: u32) -> Option<RuleTable> {
         let origin = self.origins.get(number as usize)?;
