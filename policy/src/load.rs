@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -17,7 +17,7 @@ use crate::document::Document;
 use crate::policy::Policy;
 use crate::problem::{Escaped, OneLine, Place, Problem, Problems};
 use crate::scenario::Outcome;
-use crate::sources::Sources;
+use crate::sources::{Hash, Sources};
 use crate::users::Draft;
 
 /// A policy that may be put in force, and what somebody should look at all the same.
@@ -364,7 +364,7 @@ impl<'t> Loader<'t> {
         let resolved = fs::canonicalize(replacement.unwrap_or(path))?;
         // Nonblocking, for a pipe would be waited for.
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-        let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&resolved)?;
+        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&resolved)?;
         let metadata = file.metadata()?;
         let stamp = Stamp::of(&metadata);
         self.read.push((replacement.map_or_else(|| Arc::clone(path), Arc::from), stamp));
@@ -385,10 +385,11 @@ impl<'t> Loader<'t> {
             return Ok(());
         }
         self.trusts(path, &resolved, &metadata);
-        let document = match self.text(path, &mut file)? {
-            Some(text) => Document::read(&text, path, &mut self.users, &mut self.problems),
-            None => Document::broken(),
-        };
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes)?;
+        let (hash, document) = hash_beside(&bytes, || self.document(path, &bytes));
+        self.sources.held(path, hash);
+        drop(bytes);
         if metadata.mode() & 0o004 != 0 && document.has_passwords {
             self.problems
                 .warning(Place::whole(path), "holds passwords that everybody on this machine may read (`chmod o-r`)");
@@ -491,21 +492,33 @@ impl<'t> Loader<'t> {
         }
     }
 
-    fn text(&mut self, path: &Arc<Path>, file: &mut File) -> io::Result<Option<String>> {
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes)?;
-        self.sources.held(path, &bytes);
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
+    fn document(&mut self, path: &Arc<Path>, bytes: &[u8]) -> Document {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Document::read(text, path, &mut self.users, &mut self.problems),
             Err(error) => {
-                let good = error.utf8_error().valid_up_to();
-                let line = error.as_bytes().iter().take(good).filter(|b| **b == b'\n').count() + 1;
+                let good = error.valid_up_to();
+                let line = bytes.iter().take(good).filter(|b| **b == b'\n').count() + 1;
                 let place = Place { file: Arc::clone(path), line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
                 self.problems.error(place, "not UTF-8, as TOML must be");
-                Ok(None)
+                Document::broken()
             }
         }
     }
+}
+
+/// The hash of what a file holds, and what else is made of it meanwhile: where it is large, each on a processor of its own.
+fn hash_beside<T>(bytes: &[u8], read: impl FnOnce() -> T) -> (Hash, T) {
+    const LARGE: usize = 1 << 20;
+    if bytes.len() < LARGE {
+        return (Hash::of(bytes), read());
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mqtt-acl-hash".into());
+        let hash = thread.spawn_scoped(scope, || Hash::of(bytes)).ok();
+        let read = read();
+        // Where there are no more threads, or one is lost, it is made here.
+        (hash.and_then(|hash| hash.join().ok()).unwrap_or_else(|| Hash::of(bytes)), read)
+    })
 }
 
 /// The files that an `include` of the file `from` means, whether they are there or not.

@@ -128,8 +128,8 @@ impl Sources {
     }
 
     /// Notes what a file held.
-    pub(crate) fn held(&mut self, path: &Arc<Path>, bytes: &[u8]) {
-        self.files.push(File { path: Arc::clone(path), hash: Hash::of(bytes) });
+    pub(crate) fn held(&mut self, path: &Arc<Path>, hash: Hash) {
+        self.files.push(File { path: Arc::clone(path), hash });
     }
 
     /// Notes a folder whose owner and mode count.
@@ -321,7 +321,7 @@ mod tests {
     fn hashes_are_those_of_sha256sum() {
         let mut sources = Sources::default();
         assert_eq!(sources.hash(), None);
-        sources.held(&Arc::from(Path::new("/p")), b"abc");
+        sources.held(&Arc::from(Path::new("/p")), Hash::of(b"abc"));
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sources.files[0].hash.to_string(), abc);
         assert_eq!(Hash::parse(abc), Some(Hash::of(b"abc")));

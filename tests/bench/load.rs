@@ -81,9 +81,9 @@ fn by_users(install: &Install, smoke: bool, report: &mut Report) {
             let users = if peer == Peer::None { 0 } else { *users };
             let figures = load(install, peer, users, base);
             let is_done = figures.is_some();
-            let figures = figures.unwrap_or([f64::NAN; 10]);
+            let figures = figures.unwrap_or([f64::NAN; FIGURES]);
             if base.is_nan() {
-                base = figures[3];
+                base = figures[4];
             }
             line(&install.version, peer, users, figures, report);
             if peer == Peer::None || !is_done {
@@ -93,8 +93,10 @@ fn by_users(install: &Install, smoke: bool, report: &mut Report) {
     }
 }
 
-const NAMES: [&str; 10] = [
+const FIGURES: usize = 11;
+const NAMES: [&str; FIGURES] = [
     "file_mb",
+    "read_s",
     "start_s",
     "start_cpu_s",
     "rss_mb",
@@ -106,9 +108,9 @@ const NAMES: [&str; 10] = [
     "lost",
 ];
 
-fn line(version: &str, peer: Peer, users: usize, figures: [f64; 10], report: &mut Report) {
+fn line(version: &str, peer: Peer, users: usize, figures: [f64; FIGURES], report: &mut Report) {
     const ROW: &str = "load";
-    let name = if figures[1].is_nan() {
+    let name = if figures[2].is_nan() {
         format!("{} (not in {} s)", peer.name(), peer.limit().as_secs())
     } else {
         peer.name().to_owned()
@@ -118,14 +120,14 @@ fn line(version: &str, peer: Peer, users: usize, figures: [f64; 10], report: &mu
     if peer != Peer::Ours || users < 100_000 {
         return;
     }
-    let [file, start, _, rss, peak, each, ..] = figures;
+    let [file, read, start, _, rss, peak, each, ..] = figures;
     if start.is_nan() {
         report.target(ROW, version, false, format!("{users} users: it does not start"));
         return;
     }
     let most = if users == 100_000 { 0.3 } else { 1.0 };
-    let text = format!("{users} users: start {} s (at most {most})", show(start));
-    report.target(ROW, version, start <= most, text);
+    let text = format!("{users} users: start {} s beside reading the files (at most {most})", show(start - read));
+    report.target(ROW, version, start - read <= most, text);
     if users == 1_000_000 {
         report.target(ROW, version, each <= 100.0, format!("{users} users: {} bytes each (at most 100)", show(each)));
         let text = format!(
@@ -139,13 +141,14 @@ fn line(version: &str, peer: Peer, users: usize, figures: [f64; 10], report: &mu
 }
 
 /// Starts a broker with so many users, and reloads it; none where that takes too long.
-fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; 10]> {
+fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; FIGURES]> {
     let folder = Folder::new();
     let (conf, size) = write(install, peer, users, &folder.0);
     let mut setup = Setup::conf(&format!("{COMMON}listener {{port}} 127.0.0.1\n{conf}")).patience(peer.limit());
     if peer == Peer::DynamicSecurity {
         setup = setup.copy(DYNSEC, &dynsec(install, "").1);
     }
+    let read = reading(&folder.0);
     let start = Instant::now();
     let broker = Broker::try_running(install, &setup).ok()?;
     let (started, cpu) = (start.elapsed().as_secs_f64(), cpu_time(&broker));
@@ -173,7 +176,7 @@ fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; 
     let each = (rss - base) * MB / users as f64;
     let file = size as f64 / MB;
     let lost = noticed.lost as f64;
-    Some([file, started, cpu, rss, peak, each, reload, reload_peak, noticed.silence, lost])
+    Some([file, read, started, cpu, rss, peak, each, reload, reload_peak, noticed.silence, lost])
 }
 
 const MB: f64 = 1e6;
@@ -261,6 +264,20 @@ pub(crate) fn let_all_read(folder: &Path, policy: &Path) {
     set_mode(&users, 0o755);
     let files = fs::read_dir(&users).expect("a folder").flatten().map(|entry| entry.path());
     files.chain([policy.to_owned()]).for_each(|file| set_mode(&file, 0o644));
+}
+
+/// How long it takes to read all files of a folder, in seconds: nobody starts faster.
+fn reading(folder: &Path) -> f64 {
+    let start = Instant::now();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            reading(&path);
+        } else {
+            std::hint::black_box(fs::read(&path).expect("a file"));
+        }
+    }
+    start.elapsed().as_secs_f64()
 }
 
 /// What the process has had of the processors, in seconds.
