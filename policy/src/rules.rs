@@ -56,11 +56,12 @@ impl Rules {
         // A load reads at most 2^30 bytes, and each rule takes some of them, as each file does.
         let id = RuleId(u32::try_from(self.packed.len()).unwrap_or(u32::MAX));
         let text = self.keep(text);
-        // Mostly it is the file of the rule before.
-        let file = self.files.iter().rposition(|known| *known == place.file).unwrap_or_else(|| {
+        // Mostly it is the file of the rule before. Another may be there twice, for a search would take its time: a fleet may
+        // have a file for each device.
+        if self.files.last() != Some(&place.file) {
             self.files.push(Arc::clone(&place.file));
-            self.files.len() - 1
-        });
+        }
+        let file = self.files.len() - 1;
         let key = KEYS.iter().position(|known| *known == key).unwrap_or_default();
         let file_and_key = u32::try_from(file << KEY_BITS | key).unwrap_or_default();
         self.packed.push(Packed { set, text, file_and_key, line: place.line, column: place.column });

@@ -69,7 +69,8 @@ pub(crate) fn a_disk_that_is_full_does_not_hold_up_the_broker(host: &mut Host) {
     assert!(written + lost >= logins, "{written} logins written and {lost} records lost of {logins}: {whole}");
 }
 
-fn until(mut is_so: impl FnMut() -> bool) {
+/// Waits for something that is to come.
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(30), "it does not come to it");

@@ -1,12 +1,11 @@
 //! A disk that hangs: whoever writes to it waits, and that must not be the broker, not even at its end.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use crate::{
-    ALICE, BOB, assert_answers, device,
+    ALICE, BOB, assert_answers,
+    audit::until,
+    device,
     host::{Host, Outcome, Under},
     library::library,
     policy::{Policy, devices},
@@ -76,12 +75,4 @@ fn wait_until_it_is_kept(host: &mut Host, policy: &Policy) {
         host.tick();
         kept(policy) == [true]
     });
-}
-
-fn until(mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it does not come to it");
-        thread::sleep(Duration::from_millis(2));
-    }
 }

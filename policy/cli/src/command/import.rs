@@ -77,12 +77,8 @@ struct Mosquitto {
     /// The file after `password_file` in mosquitto.conf; left out: the users get no passwords
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// The broker whose reading of the files counts [default: both, as far as they agree]
-    #[arg(long, value_enum)]
-    broker: Option<Broker>,
-    /// mosquitto.conf says `allow_anonymous true`: keep the rules of clients without a user name
-    #[arg(long)]
-    anonymous: bool,
+    #[command(flatten)]
+    stock: Stock,
     #[command(flatten)]
     how: How,
 }
@@ -104,12 +100,8 @@ Exit status:
 struct Dynsec {
     /// The file after `plugin_opt_config_file` in mosquitto.conf
     file: PathBuf,
-    /// The broker whose reading of the file counts [default: both, as far as they agree]
-    #[arg(long, value_enum)]
-    broker: Option<Broker>,
-    /// mosquitto.conf says `allow_anonymous true`: keep the rules of clients without a user name
-    #[arg(long)]
-    anonymous: bool,
+    #[command(flatten)]
+    stock: Stock,
     #[command(flatten)]
     how: How,
 }
@@ -135,6 +127,17 @@ struct GoAuth {
     password_file: Option<PathBuf>,
     #[command(flatten)]
     how: How,
+}
+
+/// How Mosquitto itself reads it.
+#[derive(Args, Debug)]
+struct Stock {
+    /// The broker whose reading counts [default: both, as far as they agree]
+    #[arg(long, value_enum)]
+    broker: Option<Broker>,
+    /// mosquitto.conf says `allow_anonymous true`: keep the rules of clients without a user name
+    #[arg(long)]
+    anonymous: bool,
 }
 
 /// How to import, and where to.
@@ -170,11 +173,11 @@ enum Broker {
     V2_1,
 }
 
-impl Broker {
-    fn dialects(broker: Option<Self>) -> Vec<Dialect> {
-        match broker {
-            Some(Self::V2_0) => vec![Dialect::V2_0],
-            Some(Self::V2_1) => vec![Dialect::V2_1],
+impl Stock {
+    fn dialects(&self) -> Vec<Dialect> {
+        match self.broker {
+            Some(Broker::V2_0) => vec![Dialect::V2_0],
+            Some(Broker::V2_1) => vec![Dialect::V2_1],
             None => vec![Dialect::V2_0, Dialect::V2_1],
         }
     }
@@ -183,16 +186,15 @@ impl Broker {
 impl Import {
     pub(crate) fn run(self, out: &mut impl Write) -> Outcome {
         match self.from {
-            From::Mosquitto(Mosquitto { acl_file, password_file, broker, anonymous, how }) => {
-                let dialects = Broker::dialects(broker);
-                how.files(acl_file.as_deref(), password_file.as_deref(), dialects, anonymous, out)
+            From::Mosquitto(Mosquitto { acl_file, password_file, stock, how }) => {
+                how.files(acl_file.as_deref(), password_file.as_deref(), stock.dialects(), stock.anonymous, out)
             }
             From::GoAuth(GoAuth { acl_file, password_file, how }) => {
                 how.files(acl_file.as_deref(), password_file.as_deref(), vec![Dialect::GoAuth], false, out)
             }
-            From::Dynsec(Dynsec { file, broker, anonymous, how }) => {
+            From::Dynsec(Dynsec { file, stock, how }) => {
                 let config = read(&file, dynsec::read).map_err(invalid)?;
-                let import = dynsec::import(config, &Broker::dialects(broker), &how.options(anonymous));
+                let import = dynsec::import(config, &stock.dialects(), &how.options(stock.anonymous));
                 how.finish(&import, &import.draft, &import.notes, &[&file], out)
             }
         }
