@@ -124,68 +124,51 @@ type Place<'w> = (&'w Node, usize);
 
 impl<'w, const DENIES: bool> Walk<'w, DENIES> {
     /// Where but one way leads on from each node, as in most trees, it keeps little in mind but the node and the place in the
-    /// topic.
+    /// topic; where several do, it goes along one and comes back for the others.
     #[inline(never)]
-    fn from(&self, mut node: &'w Node) -> Found {
+    fn from(&self, root: &'w Node) -> Found {
         let Self { forest, topic, names, .. } = *self;
         let mut found = Found::default();
+        let mut later: SmallVec<[Place<'w>; 16]> = SmallVec::new();
+        let (mut node, mut at) = (root, 0);
         if topic::is_reserved(topic.text) {
-            return self.reserved(node);
+            // Wildcards do not match a first level that begins with `$`, nor do variables stand for it.
+            let Some((first, end)) = self.literals(root, 0) else { return found };
+            (node, at) = (first, end.wrapping_add(1));
         }
-        let mut at = 0;
-        while node.kinds.has(self.kinds(), Kinds::BELOW) && !self.is_decided((node, at), &mut found) {
-            if self.is_end((node, at)) {
-                break;
-            }
-            let next = match node.children {
-                Children::FewLiterals => self.few_literals(node, at),
-                Children::ManyLiterals => self.many_literals(node, at),
-                Children::Plus => forest.node(node.plus).map(|child| (child, topic.end(at, topic.word(at)))),
-                Children::User => {
-                    let end = names.value(Variable::User).and_then(|name| topic.end_of(at, name));
-                    forest.node(node.variable).zip(end)
-                }
-                Children::None => None,
-                Children::Mixed => {
-                    self.all((node, at), &mut found);
+        loop {
+            while node.kinds.has(self.kinds(), Kinds::BELOW) {
+                if self.is_decided((node, at), &mut found) {
                     return found;
                 }
-            };
-            let Some((child, end)) = next else { break };
-            (node, at) = (child, end.wrapping_add(1));
+                if self.is_end((node, at)) {
+                    break;
+                }
+                let next = match node.children {
+                    Children::FewLiterals => self.few_literals(node, at),
+                    Children::ManyLiterals => self.many_literals(node, at),
+                    Children::Plus => forest.node(node.plus).map(|child| (child, topic.end(at, topic.word(at)))),
+                    Children::User => {
+                        let end = names.value(Variable::User).and_then(|name| topic.end_of(at, name));
+                        forest.node(node.variable).zip(end)
+                    }
+                    Children::None => None,
+                    Children::Mixed => self.ways((node, at), &mut later),
+                };
+                let Some((child, end)) = next else { break };
+                (node, at) = (child, end.wrapping_add(1));
+            }
+            match later.pop() {
+                Some((other, end)) => (node, at) = (other, end.wrapping_add(1)),
+                None => return found,
+            }
         }
-        found
     }
 
     /// The kinds of rules that bear on this.
     #[inline]
     fn kinds(&self) -> u8 {
         if DENIES { self.wanted.allow.bit() | self.wanted.deny.bit() } else { self.wanted.allow.bit() }
-    }
-
-    /// Looks along all ways that lead on from a place, which was looked at itself.
-    #[inline(never)]
-    fn all(&self, mut place: Place<'w>, found: &mut Found) {
-        let mut later: SmallVec<[Place<'w>; 16]> = SmallVec::new();
-        loop {
-            if !self.is_end(place) {
-                self.ways(place, true, |way| later.push(way));
-            }
-            let Some(next) = later.pop().filter(|next| !self.is_decided(*next, found)) else { return };
-            place = next;
-        }
-    }
-
-    /// The same from the root for a topic whose first level begins with `$`, which wildcards do not match, nor do variables
-    /// stand for it.
-    #[cold]
-    fn reserved(&self, root: &'w Node) -> Found {
-        let (mut first, mut found) = (None, Found::default());
-        self.ways((root, 0), false, |way| first = Some(way));
-        if let Some(place) = first.filter(|place| !self.is_decided(*place, &mut found)) {
-            self.all(place, &mut found);
-        }
-        found
     }
 
     #[inline]
@@ -214,33 +197,34 @@ impl<'w, const DENIES: bool> Walk<'w, DENIES> {
         if DENIES { found.deny.is_some() } else { found.allow.is_some() }
     }
 
-    /// Where the next level of the topic leads to: at most one by a literal, and by `+`, and by variables.
+    /// Where the next level of the topic leads to, and where that level ends: at most one by a literal, and by `+`, and by
+    /// variables. One to go along, and the others for later.
     #[inline]
-    fn ways(&self, (node, at): Place<'w>, wild: bool, mut follow: impl FnMut(Place<'w>)) {
+    fn ways(&self, (node, at): Place<'w>, later: &mut SmallVec<[Place<'w>; 16]>) -> Option<Place<'w>> {
         let Self { forest, topic, names, .. } = *self;
-        let mut follow = |child: &'w Node, end: usize| {
-            if child.kinds.has(self.kinds(), Kinds::BELOW) {
-                follow((child, end + 1));
+        let leads_on = |(child, _): &Place<'w>| child.kinds.has(self.kinds(), Kinds::BELOW);
+        let mut way: Option<Place<'w>> = None;
+        let mut follow = |other: Option<Place<'w>>| {
+            if let Some(before) = other.filter(leads_on).and_then(|other| way.replace(other)) {
+                later.push(before);
             }
         };
-        let word = topic.word(at);
-        if node.plus != NONE && wild {
-            if let Some(child) = forest.node(node.plus) {
-                follow(child, topic.end(at, word));
-            }
+        if node.plus != NONE {
+            follow(forest.node(node.plus).map(|child| (child, topic.end(at, topic.word(at)))));
         }
         if node.variable != NONE {
             for (_, child) in forest.siblings(node.variable) {
                 let Edge::Variable(variable) = child.edge else { continue };
-                if let Some(end) = names.value(variable).and_then(|value| topic.end_of(at, value)) {
-                    follow(child, end);
-                }
+                follow(names.value(variable).and_then(|value| topic.end_of(at, value)).map(|end| (child, end)));
             }
         }
-        let literal = if node.literals > FEW { self.many_literals(node, at) } else { self.few_literals(node, at) };
-        if let Some((child, end)) = literal {
-            follow(child, end);
-        }
+        follow(self.literals(node, at));
+        way
+    }
+
+    #[inline]
+    fn literals(&self, node: &Node, at: usize) -> Option<Place<'w>> {
+        if node.literals > FEW { self.many_literals(node, at) } else { self.few_literals(node, at) }
     }
 
     /// The literal child that the next level of the topic is, and where that level ends: looked through one by one.
