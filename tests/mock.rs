@@ -258,7 +258,7 @@ fn assert_no_start(host: &mut Host, options: &[(&str, &Path)]) {
     let answer = host.init(options);
     assert!(matches!(answer.value, Some(rc) if rc != 0), "{:?}", answer.value);
     assert!(answer.says("log "), "and said why");
-    assert_eq!(host.threads(), [""; 0], "a thread outlived a failed start");
+    host.assert_no_thread("a thread outlived a failed start");
     host.unload();
 }
 
@@ -765,7 +765,7 @@ fn cleanup_while_a_policy_loads(host: &mut Host) {
         host.run(&library(), &policy.file());
         host.sighup();
         host.cleanup();
-        assert_eq!(host.threads(), [""; 0], "cleanup joins every thread: the library is about to be unmapped");
+        host.assert_no_thread("cleanup ends every thread: the library is about to be unmapped");
         host.unload();
     }
 }

@@ -59,9 +59,10 @@ pub(crate) fn that_hangs_while_the_audit_file_is_written(host: &mut Host) {
 fn end(host: &mut Host) {
     host.cleanup();
     host.unload();
+    until(|| host.threads().len() <= 1);
     assert_eq!(host.threads().len(), 1, "it waits still, and no other");
     host.hang(false);
-    until(|| host.threads().is_empty());
+    host.assert_no_thread("the one that waited");
 }
 
 /// The files of the last good policy: whether each is finished.

@@ -226,7 +226,7 @@ static atomic_bool hangs;
 static void wait_for_disk(int file)
 {
 	struct stat is;
-	if (pthread_equal(pthread_self(), main_thread) || fstat(file, &is) || !(S_ISREG(is.st_mode) || S_ISDIR(is.st_mode))) return;
+	if (pthread_equal(pthread_self(), main_thread) || fstat(file, &is) || !S_ISREG(is.st_mode)) return;
 	while (atomic_load(&hangs)) usleep(1000);
 }
 

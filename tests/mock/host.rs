@@ -272,6 +272,7 @@ impl Host {
 
     /// Cleans up what a scenario left, so that the next one can use the same process.
     pub(crate) fn tidy(&mut self) {
+        self.hang(false);
         self.ask("logtopic 0 -");
         for plugin in std::mem::take(&mut self.loaded) {
             self.plugin = plugin;
@@ -281,7 +282,7 @@ impl Host {
         for client in std::mem::take(&mut self.clients) {
             self.ask(&format!("client {client}"));
         }
-        assert_eq!(self.threads(), [""; 0], "a thread of the plugin outlived it");
+        self.assert_no_thread("a thread of the plugin outlived it");
         self.log.clear();
     }
 
@@ -466,6 +467,16 @@ impl Host {
     pub(crate) fn memory(&self) -> u64 {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
         statm.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Asserts that no thread of the plugin is left. One that takes long to end, on a busy machine, keeps what it runs in memory,
+    /// and is waited for here.
+    pub(crate) fn assert_no_thread(&self, otherwise: &str) {
+        let start = Instant::now();
+        while !self.threads().is_empty() && start.elapsed() < Self::patience(self.under) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(self.threads(), [""; 0], "{otherwise}");
     }
 
     /// The status, as /proc words it, of each thread of the plugin.

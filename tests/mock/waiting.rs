@@ -87,7 +87,7 @@ pub(crate) fn cleanup_amid_checks(host: &mut Host) {
             assert!(matches!(answer, Some(DELAYED | REFUSED | BUSY)), "{answer:?}");
         }
         host.cleanup();
-        assert_eq!(host.threads(), [""; 0], "a worker outlived the library");
+        host.assert_no_thread("a worker outlived the library");
         host.unload();
     }
 }
