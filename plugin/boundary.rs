@@ -189,7 +189,7 @@ pub(crate) unsafe fn cleanup(userdata: *mut c_void) -> c_int {
             // SAFETY: the identifier is the broker's, kept since `init`.
             unsafe { instance.plugin.broker().unregister(instance.identifier, event, callback) };
         }
-        // 2.0 unmaps the library now, so this waits for its threads.
+        // 2.0 unmaps the library now, so this waits for its threads, or keeps it where they take too long.
         drop(instance);
         Some(Answer::SUCCESS)
     })

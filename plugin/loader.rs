@@ -115,7 +115,7 @@ struct Shared {
     bell: Bell,
     asked: AtomicBool,
     ended: AtomicBool,
-    /// Whether there is a delivery: looking costs the main thread one load.
+    /// Whether there is a delivery.
     ready: AtomicBool,
     delivery: ArcSwapOption<Delivery>,
     returned: SegQueue<Returned>,

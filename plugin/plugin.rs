@@ -206,7 +206,7 @@ impl Plugin {
                         Access::Unsubscribe => sessions().unsubscribed(event.key(), event.topic),
                         Access::Read | Access::Write => {}
                     }
-                    if ticks {
+                    if ticks && self.policy.is_main_thread() {
                         self.memo.note(policy, &client, action);
                     }
                     Answer::SUCCESS

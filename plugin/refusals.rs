@@ -68,7 +68,7 @@ pub(crate) struct Refusals<T> {
     state: Mutex<State<T>>,
     /// Deliveries that were refused.
     deliveries: AtomicU64,
-    /// Whether there may be anything to tell: looking costs each turn of the loop one load, and a clock costs more.
+    /// Whether there may be anything to tell, which a clock would tell at a higher price.
     any: AtomicBool,
 }
 
@@ -145,8 +145,9 @@ impl<T: Clone> Refusals<T> {
 
     /// Counts a delivery that was refused: nobody's deed, and one for every message and subscriber.
     pub(crate) fn note_delivery(&self) {
-        self.any.store(true, Ordering::Relaxed);
-        self.deliveries.fetch_add(1, Ordering::Relaxed);
+        self.deliveries.fetch_add(1, Ordering::SeqCst);
+        // Last, for whoever clears it looks again after.
+        self.any.store(true, Ordering::SeqCst);
     }
 
     /// Whether nothing is to be told, now or later.
@@ -158,8 +159,9 @@ impl<T: Clone> Refusals<T> {
     /// What is to be told now: at each TICK, a share of it.
     pub(crate) fn due(&self, now: Instant) -> Vec<Told<T>> {
         let mut state = self.state();
-        if state.is_idle() && self.deliveries.load(Ordering::Relaxed) == 0 {
-            self.any.store(false, Ordering::Relaxed);
+        self.any.store(false, Ordering::SeqCst);
+        if !state.is_idle() || self.deliveries.load(Ordering::SeqCst) > 0 {
+            self.any.store(true, Ordering::SeqCst);
         }
         if now.duration_since(state.since) >= WINDOW {
             state.close(now);

@@ -50,8 +50,7 @@ pub(crate) fn join(thread: JoinHandle<()>) {
     const LOOK: Duration = Duration::from_millis(1);
     let start = Instant::now();
     while !thread.is_finished() {
-        if start.elapsed() > PATIENCE {
-            keep_library();
+        if start.elapsed() > PATIENCE && keep_library() {
             return;
         }
         std::thread::sleep(LOOK);
@@ -60,19 +59,21 @@ pub(crate) fn join(thread: JoinHandle<()>) {
     let _ = thread.join();
 }
 
-/// Keeps this library in memory although the broker unmaps it.
-fn keep_library() {
+/// Keeps this library in memory although the broker unmaps it; whether that can be.
+fn keep_library() -> bool {
     let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: any address may be asked about; what is found is written to the place given.
     if unsafe { libc::dladdr((keep_library as *const ()).cast(), found.as_mut_ptr()) } == 0 {
-        return;
+        return false;
     }
     // SAFETY: written by the call that succeeded; all of it may be zeros.
     let found = unsafe { found.assume_init() };
-    if !found.dli_fname.is_null() {
-        // SAFETY: the loader's own name of this library, which is loaded already: nothing is run.
-        unsafe { libc::dlopen(found.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    if found.dli_fname.is_null() {
+        return false;
     }
+    // SAFETY: the loader's own name of this library, which is loaded already: nothing is run.
+    let kept = unsafe { libc::dlopen(found.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    !kept.is_null()
 }
 
 /// Gives memory back to the system that was freed: what reading a large policy takes for a while is much. It holds up every

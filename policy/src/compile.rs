@@ -69,7 +69,6 @@ pub(crate) fn compile(
     }
     merge(&mut users, compiler.problems);
     let (sets, levels) = users.own_rules();
-    compiler.policy.sets.reserve(sets);
     compiler.policy.forest.reserve(sets, levels);
     for number in users.numbers() {
         compiler.user(&mut users, number);

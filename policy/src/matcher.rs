@@ -256,7 +256,8 @@ impl Forest {
 
     /// Sets aside what so many trees take at most, whose rules have so many levels: growing leaves holes in memory.
     pub(crate) fn reserve(&mut self, trees: usize, levels: usize) {
-        self.nodes.reserve(trees + levels);
+        // Where there is not so much, as much as is needed may be had.
+        let _ = self.nodes.try_reserve(trees.saturating_add(levels));
     }
 
     /// Gives back what was set aside for more.

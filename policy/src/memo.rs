@@ -10,9 +10,8 @@ use crate::bytes::Word;
 use crate::decision::{Action, Client};
 use crate::policy::Policy;
 
-/// Messages that were allowed, for the use of one thread.
-///
-/// Others do no harm: they may find each other's halves, which fit nothing.
+/// Messages that were allowed, for the use of one thread: another that notes something meanwhile could make one entry of two
+/// messages.
 #[derive(Debug)]
 pub struct Memo {
     sets: Box<[Set]>,
@@ -237,6 +236,36 @@ mod tests {
         }
     }
 
+    /// Whatever place a message has, its entry is compared to the last byte.
+    #[test]
+    fn each_byte_counts_at_each_length() {
+        let (policy, memo) = (policy(), Memo::default());
+        let text =
+            |length: usize, salt: usize| (0..length).map(|at| b'a' + ((at + salt) % 26) as u8).collect::<Vec<_>>();
+        for length in 1..=LONGEST_TOPIC {
+            let name = 1 + length % LONGEST_NAME;
+            let noted = [text(name, 1), text(1 + LONGEST_NAME - name, 2), text(length, 3)];
+            fn asked([id, user, topic]: &[Vec<u8>; 3]) -> (Client<'_>, Action<'_>) {
+                (Client { user: Some(user), id }, Action::Publish(topic))
+            }
+            let (client, action) = asked(&noted);
+            memo.note(&policy, &client, action);
+            let [entry, _] = memo.set(&Question::of(&policy, &client, action).unwrap()).unwrap();
+            let answers = |texts: &[Vec<u8>; 3]| {
+                let (client, action) = asked(texts);
+                entry.answers(&Question::of(&policy, &client, action).unwrap())
+            };
+            assert!(answers(&noted), "{length}");
+            for (which, text) in noted.iter().enumerate() {
+                for at in 0..text.len() {
+                    let mut other = noted.clone();
+                    other[which][at] ^= 1;
+                    assert!(!answers(&other), "{length}, {which}, {at}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_long_or_nobodys_or_no_message_is_not_remembered() {
         let policy = policy();
@@ -245,6 +274,9 @@ mod tests {
         for (client, action, fits) in [
             (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long[..63]), true),
             (Client { user: Some(b"u"), id: b"i" }, Action::Publish(&long), false),
+            (Client { user: Some(&long[..31]), id: &long[..31] }, Action::Publish(b"t"), true),
+            (Client { user: Some(&long[..32]), id: b"i" }, Action::Publish(b"t"), false),
+            (Client { user: Some(b"u"), id: &long[..32] }, Action::Publish(b"t"), false),
             (Client { user: None, id: b"i" }, Action::Publish(b"t"), false),
             (Client { user: Some(b"u"), id: b"i" }, Action::Subscribe(b"t"), false),
             (Client { user: Some(b"u"), id: b"i" }, Action::Connect, false),

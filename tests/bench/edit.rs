@@ -13,7 +13,7 @@ use crate::peers::COMMON;
 use crate::report::{Report, show};
 use crate::scale::Scale;
 use crate::stats::median;
-use crate::support::broker::{Broker, Install, Setup, TOKEN_STRING};
+use crate::support::broker::{Broker, Install, Setup, TOKEN_STRING, set_mode};
 use crate::support::mqtt::Client;
 use crate::workload::Size;
 
@@ -147,5 +147,7 @@ fn save(folder: &Path, clients: usize, is_disabled: bool) {
     (0..clients).for_each(|number| user(&name(number), "client", ""));
     user(EDITED, "client", &format!("disabled = {is_disabled}"));
     let (new, file) = (folder.join("new"), folder.join("users.d/clients.toml"));
-    fs::write(&new, text).and_then(|()| fs::rename(&new, &file)).expect("the clients' file");
+    fs::write(&new, text).expect("the clients' file");
+    set_mode(&new, 0o644);
+    fs::rename(&new, &file).expect("the clients' file");
 }

@@ -25,6 +25,7 @@
  *   nap US                      the main thread does nothing, and takes no signal for a turn
  *   later MS                    the plugin's clock is so much ahead
  *   processors N, jitter US     how many there seem to be; how long threads of the plugin dawdle when they read the clock
+ *   hang 0|1                    the disk hangs: what threads of the plugin write to files waits until it no longer does
  *   dear US                     in BASIC_AUTH time passes by so much whenever the plugin reads the clock
  *   raw P EVENT NUMBER null|zero   the callback registered for EVENT, told NUMBER, with no data or with zeros
  *   logtopic P C                as "log_dest topic": each log line asks P whether C may read it ("-" ends it)

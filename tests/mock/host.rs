@@ -149,6 +149,8 @@ pub(crate) struct Host {
     pub(crate) log: Vec<String>,
     /// Whether it ticked since a plugin was loaded.
     ticks: bool,
+    /// Whether the last cleanup took so long that threads may have been left.
+    leaves_threads: bool,
     loaded: Vec<usize>,
     clients: Vec<usize>,
     child: Child,
@@ -185,6 +187,7 @@ impl Host {
             plugin: 0,
             log: Vec::new(),
             ticks: false,
+            leaves_threads: false,
             loaded: Vec::new(),
             clients: Vec::new(),
             child,
@@ -262,7 +265,11 @@ impl Host {
     }
 
     pub(crate) fn cleanup(&mut self) {
+        /// So long it waits for a thread, which is told to end and mostly does at once.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let start = Instant::now();
         assert_eq!(self.ask(&format!("cleanup {}", self.plugin)).value, Some(0));
+        self.leaves_threads = start.elapsed() >= PATIENCE;
     }
 
     pub(crate) fn unload(&mut self) {
@@ -469,11 +476,14 @@ impl Host {
         statm.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    /// Asserts that no thread of the plugin is left. One that takes long to end, on a busy machine, keeps what it runs in memory,
-    /// and is waited for here.
+    /// Asserts that no thread of the plugin is left. One that took long to end, on a busy machine, was left and is waited for
+    /// here.
     pub(crate) fn assert_no_thread(&self, otherwise: &str) {
+        /// What /proc may still show of one that has ended.
+        const ENDED: Duration = Duration::from_millis(100);
+        let patience = if self.leaves_threads { Self::patience(self.under) } else { ENDED };
         let start = Instant::now();
-        while !self.threads().is_empty() && start.elapsed() < Self::patience(self.under) {
+        while !self.threads().is_empty() && start.elapsed() < patience {
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(self.threads(), [""; 0], "{otherwise}");

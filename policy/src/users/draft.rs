@@ -17,6 +17,7 @@ use crate::document::{Located, RuleTable};
 use crate::hash::Seed;
 use crate::policy::SetId;
 use crate::problem::Place;
+use crate::topic::MOST_SEPARATORS;
 
 type Text = Located<String>;
 
@@ -324,7 +325,8 @@ impl Draft {
 
     /// How many rule sets users have of their own, and how many levels the rules in these have.
     pub(crate) fn own_rules(&self) -> (usize, usize) {
-        let levels = |text: &Text| 1 + text.value.bytes().filter(|byte| *byte == b'/').count();
+        // What has more is refused.
+        let levels = |text: &Text| 1 + text.value.bytes().filter(|byte| *byte == b'/').count().min(MOST_SEPARATORS);
         let of = |table: &RuleTable| table.filters().map(levels).sum::<usize>();
         (self.rules.len(), self.rules.values().map(|table| of(table)).sum())
     }
