@@ -32,11 +32,14 @@ enum Peer {
     PasswordFile,
     AclFile,
     DynamicSecurity,
+    /// Users with a role and an argon2id string, and nothing else.
+    OursPlain,
     Ours,
 }
 
 impl Peer {
-    const ALL: [Self; 5] = [Self::None, Self::PasswordFile, Self::AclFile, Self::DynamicSecurity, Self::Ours];
+    const ALL: [Self; 6] =
+        [Self::None, Self::PasswordFile, Self::AclFile, Self::DynamicSecurity, Self::OursPlain, Self::Ours];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,6 +47,7 @@ impl Peer {
             Self::PasswordFile => "password_file",
             Self::AclFile => "acl_file",
             Self::DynamicSecurity => "dynsec",
+            Self::OursPlain => "ours, plain",
             Self::Ours => "ours",
         }
     }
@@ -52,9 +56,13 @@ impl Peer {
         if self.is_large() { 4 * LIMIT } else { LIMIT }
     }
 
+    fn is_ours(self) -> bool {
+        matches!(self, Self::OursPlain | Self::Ours)
+    }
+
     /// Those that may be asked for a million.
     fn is_large(self) -> bool {
-        matches!(self, Self::PasswordFile | Self::Ours)
+        self == Self::PasswordFile || self.is_ours()
     }
 }
 
@@ -117,21 +125,22 @@ fn line(version: &str, peer: Peer, users: usize, figures: [f64; FIGURES], report
     };
     let users_figure = [("users", users as f64)];
     report.line(ROW, version, &name, users_figure.into_iter().chain(NAMES.into_iter().zip(figures)).collect());
-    if peer != Peer::Ours || users < 100_000 {
+    if !peer.is_ours() || users < 100_000 {
         return;
     }
     let [file, read, start, _, rss, peak, each, ..] = figures;
+    let who = format!("{}, {users} users", peer.name());
     if start.is_nan() {
-        report.target(ROW, version, false, format!("{users} users: it does not start"));
+        report.target(ROW, version, false, format!("{who}: it does not start"));
         return;
     }
     let most = if users == 100_000 { 0.3 } else { 1.0 };
-    let text = format!("{users} users: start {} s beside reading the files (at most {most})", show(start - read));
+    let text = format!("{who}: start {} s beside reading the files (at most {most})", show(start - read));
     report.target(ROW, version, start - read <= most, text);
     if users == 1_000_000 {
-        report.target(ROW, version, each <= 100.0, format!("{users} users: {} bytes each (at most 100)", show(each)));
+        report.target(ROW, version, each <= 100.0, format!("{who}: {} bytes each (at most 100)", show(each)));
         let text = format!(
-            "{users} users: peak {} MB, {} of them stay (file {} MB, at most twice)",
+            "{who}: peak {} MB, {} of them stay (file {} MB, at most twice)",
             show(peak),
             show(rss),
             show(file)
@@ -156,12 +165,12 @@ fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; 
 
     // What peaked before is forgotten.
     let _ = fs::write(proc(&broker, "clear_refs"), "5");
-    let access = if peer == Peer::Ours { Access::Ours } else { Access::None };
+    let access = if peer.is_ours() { Access::Ours } else { Access::None };
     let [publisher, subscriber] = PAIR.map(|name| access.connect(name, name));
     let pair = Pair::start(broker.port, &publisher, &subscriber);
     let (from, log) = (Instant::now(), broker.log_len());
     broker.hang_up();
-    if peer == Peer::Ours {
+    if peer.is_ours() {
         broker.wait_log(log, |line| line.contains("policy in force"), "the end of the reload");
     }
     let reloaded = from.elapsed().as_secs_f64();
@@ -169,7 +178,7 @@ fn load(install: &Install, peer: Peer, users: usize, base: f64) -> Option<[f64; 
     // Answered once the broker is through with what it does at once.
     drop(broker.client_with(&publisher_again(access)));
     let noticed = pair.stop().between(from, Instant::now());
-    let reload = if peer == Peer::Ours { reloaded } else { noticed.silence / 1000.0 };
+    let reload = if peer.is_ours() { reloaded } else { noticed.silence / 1000.0 };
     let [_, reload_peak] = memory(&broker);
     broker.stop();
     // Beside the same broker with one of them.
@@ -245,8 +254,9 @@ fn write(install: &Install, peer: Peer, users: usize, folder: &Path) -> (String,
             let (lines, _) = dynsec(install, &path.to_string());
             (lines, size)
         }
-        Peer::Ours => {
-            let (policy, size) = Scale::of(users).write(folder).expect("a policy");
+        Peer::OursPlain | Peer::Ours => {
+            let scale = if peer == Peer::Ours { Scale::of(users) } else { Scale::plain(users) };
+            let (policy, size) = scale.write(folder).expect("a policy");
             let mut pair = "[roles.pair]\npublish = [\"bench/pair\"]\nsubscribe = [\"bench/pair\"]\n".to_owned();
             for name in PAIR {
                 let _ = writeln!(pair, "[users.{name}]\nroles = [\"pair\"]\npassword = \"{TOKEN_STRING}\"");
