@@ -4,7 +4,7 @@
 #
 #   tests/bench.sh decide [OPTION...]    one decision of the engine alone: nanoseconds and instructions
 #   tests/bench.sh publish [OPTION...]   a message and a delivery, by number of rules and of users, in 2.0.11 and 2.1.2
-#   tests/bench.sh load [OPTION...]      start and SIGHUP with up to a million users: time, memory, what others notice
+#   tests/bench.sh load [OPTION...]      start, SIGHUP and an edit with up to a million users: time, memory, what others notice
 #   tests/bench.sh logins [OPTION...]    what logins do to an unrelated publisher and subscriber, in 2.0.11 and 2.1.2
 #   tests/bench.sh all [OPTION...]       all of these, in this order
 #

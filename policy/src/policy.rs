@@ -56,7 +56,7 @@ pub(crate) type SetIds = SmallVec<[SetId; 4]>;
 pub(crate) struct RuleSet {
     pub(crate) holder: Holder,
     pub(crate) tree: Root,
-    /// What the rules of few users say.
+    /// What few of them say; `None` where this one does not.
     pub(crate) rare: Option<Box<Rare>>,
     /// Whether its client ids are, among others, those that a user has where nothing names any.
     pub(crate) holds_own_ids: bool,

@@ -125,7 +125,8 @@ impl Rule<'_> {
 
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        // The names of holders are among the texts.
+        f.debug_list().entries(self.iter()).entry(&self.texts).finish()
     }
 }
 

@@ -119,7 +119,8 @@ struct Walk<'w, const DENIES: bool> {
     wanted: Wanted,
 }
 
-/// A node, and where in the topic the level below it begins, which is beyond the end where there is none.
+/// A node, and a place in the topic: where the level below it begins, which is beyond the end where there is none; or, of a way
+/// that leads there, where its own level ends.
 type Place<'w> = (&'w Node, usize);
 
 impl<'w, const DENIES: bool> Walk<'w, DENIES> {
