@@ -172,6 +172,8 @@ impl Host {
                     "--errors-for-leak-kinds=definite,possible",
                 ]);
                 command.args(["--keep-debuginfo=yes", "--num-callers=30"]);
+                // Otherwise a thread that computes may keep the broker's from running at all.
+                command.arg("--fair-sched=try");
                 command.arg(concat!("--suppressions=", env!("CARGO_MANIFEST_DIR"), "/tests/mock/valgrind.supp"));
                 command.arg(program);
                 command

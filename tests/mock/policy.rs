@@ -16,6 +16,9 @@ const HASH: &str =
 const SLOW_HASH: &str =
     "$7$5000$bW9zcXVpdHRvLWFj$scBj8dYLtd06e1uUN1iaqPZF5ZGuQzwrJZ/BFBXupGtJc1xbJg0YO0Ft7Fa5YzJHCoR7bwxOXftv/gNfeaFvLg==";
 
+/// The same with 40,000 rounds: far longer than it takes a client to arrive, under valgrind and on a busy machine too.
+const VERY_SLOW_HASH: &str = "$7$40000$bW9zcXVpdHRvLWFj$3Nm8egMvX92x/YY37KFsMSThfXLKLy1eFmXAe8Eca1euEXK15p1X1IoAseGNGYAOyS4pog4H8WaQdxJB8yJd4g==";
+
 /// Wrong passwords come by the thousands here, and not to be counted.
 const ROLES: &str = r#"version = 1
 guard.trusted = ["192.0.2.0/24"]
@@ -32,15 +35,21 @@ api = true
 
 /// A policy in which these users are devices.
 pub(crate) fn devices<'a>(users: impl IntoIterator<Item = &'a str>) -> String {
-    users
-        .into_iter()
-        .map(|user| format!("\n[users.\"{user}\"]\nroles = [\"device\"]\npassword = \"{HASH}\"\n"))
-        .fold(ROLES.to_owned(), |text, user| text + &user)
+    users.into_iter().map(|user| device(user, HASH)).fold(ROLES.to_owned(), |text, user| text + &user)
 }
 
 /// The same with passwords that take time to check.
 pub(crate) fn slow_devices<'a>(users: impl IntoIterator<Item = &'a str>) -> String {
     devices(users).replace(HASH, SLOW_HASH)
+}
+
+/// One more user for such a policy, whose password takes far longer.
+pub(crate) fn very_slow_device(user: &str) -> String {
+    device(user, VERY_SLOW_HASH)
+}
+
+fn device(user: &str, hash: &str) -> String {
+    format!("\n[users.\"{user}\"]\nroles = [\"device\"]\npassword = \"{hash}\"\n")
 }
 
 /// A file that goes when the test ends.

@@ -4,7 +4,7 @@ use crate::{
     ALICE, OTHERS, OWN, device,
     host::{BUSY, Broker, Client, DELAYED, Host, WRITE},
     library::{faulty_library, library},
-    policy::{PASSWORD, Policy, slow_devices},
+    policy::{PASSWORD, Policy, slow_devices, very_slow_device},
 };
 
 const REFUSED: i32 = 11;
@@ -15,7 +15,11 @@ const THE_HOST: Option<i32> = Some(1);
 const THE_PLUGIN: Option<i32> = Some(2);
 
 fn run(host: &mut Host) -> Policy {
-    let policy = Policy::new(&slow_devices(["alice", "bob"]));
+    run_with(host, &slow_devices(["alice", "bob"]))
+}
+
+fn run_with(host: &mut Host, policy: &str) -> Policy {
+    let policy = Policy::new(policy);
     host.run(&library(), &policy.file());
     host.tick();
     policy
@@ -94,7 +98,7 @@ pub(crate) fn cleanup_amid_checks(host: &mut Host) {
 
 /// What cannot wait any more is refused unchecked, while those who are known go in and out.
 pub(crate) fn a_full_queue_refuses(host: &mut Host) {
-    let _policy = run(host);
+    let _policy = run_with(host, &(slow_devices(["alice"]) + &very_slow_device("bob")));
     assert!(host.login(ALICE, &device("alice")));
     let client = |number: usize| Client {
         id: Some(format!("bob-{number}").into()),

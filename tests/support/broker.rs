@@ -133,9 +133,15 @@ impl Install {
         let (options, preloaded) = match setup.tool {
             None => (Vec::new(), None),
             Some(Tool::Memcheck) => (
-                ["--error-exitcode=99", "--errors-for-leak-kinds=none", "--child-silent-after-fork=yes"]
-                    .map(str::to_owned)
-                    .into(),
+                [
+                    "--error-exitcode=99",
+                    "--errors-for-leak-kinds=none",
+                    "--child-silent-after-fork=yes",
+                    // Otherwise a thread that checks a password may keep the broker's from running at all.
+                    "--fair-sched=try",
+                ]
+                .map(str::to_owned)
+                .into(),
                 None,
             ),
             Some(Tool::Callgrind) => {
