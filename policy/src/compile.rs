@@ -1,11 +1,12 @@
 //! From documents to a policy: what the parts of the files mean together, and what is wrong with that.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::binding::{self, Pattern};
@@ -264,6 +265,11 @@ impl Compiler<'_> {
             return false;
         }
         let shown = Escaped(name);
+        if name.len() > topic::LONGEST {
+            let text = format!("`{shown}` has more than {} bytes, and no client can send such a name", topic::LONGEST);
+            self.problems.error(place(), text);
+            return false;
+        }
         if name == binding::HTTP_API.as_bytes() {
             let text = format!("`{shown}` is the client id of the broker's HTTP listener and cannot be a user");
             self.problems.error(place(), text);

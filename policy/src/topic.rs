@@ -117,7 +117,7 @@ pub fn is_topic_filter(text: &[u8]) -> bool {
     text.len() <= LONGEST && Filter::parse(text).is_some()
 }
 
-/// The longest topic, in bytes (MQTT 5, section 1.5.4).
+/// The longest topic, and the longest user name, in bytes (MQTT 5, section 1.5.4).
 pub(crate) const LONGEST: usize = 65_535;
 
 /// The most levels that a stock broker takes (`TOPIC_HIERARCHY_LIMIT` in its sources, counted in separators).

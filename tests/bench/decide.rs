@@ -81,9 +81,11 @@ fn instructions(bench: &Bench, report: &mut Report) {
     for rules in RULES {
         let size = Size { rules, users: 100 };
         let figures = WORKLOADS.map(|workload| {
-            // What the two have in common cancels out.
-            let [few, many] = [1, 3].map(|blocks| count(&valgrind, size, blocks, workload));
-            (many - few) as f64 / (2 * TOPICS) as f64
+            const BLOCKS: usize = 3;
+            // In each process a user has other neighbours to be told from. Of a hundred users that makes no difference.
+            let processes = if workload == "one-topic" { 5 } else { 1 };
+            let least = (0..processes).map(|_| count(&valgrind, size, BLOCKS, workload)).min();
+            least.expect("one process at least") as f64 / (BLOCKS * TOPICS) as f64
         });
         let [one_topic, allowed, refused] = figures;
         let line = vec![("rules", rules as f64), ("one_topic", one_topic), ("allowed", allowed), ("refused", refused)];

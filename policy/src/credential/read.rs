@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD,
 use smallvec::SmallVec;
 
 use super::{Prf, Scheme};
+use crate::bytes::position;
 
 /// What a password string says.
 #[derive(Debug)]
@@ -177,12 +178,14 @@ fn bcrypt(text: &str) -> Result<Parts, String> {
 
 /// The fields between `$`, as many as there must be.
 fn fields<const N: usize>(text: &str) -> Result<[&str; N], String> {
-    let mut rest = text.split('$');
+    let mut rest = Some(text);
     let mut fields = [""; N];
     for field in &mut fields {
-        *field = rest.next().ok_or("a field is missing")?;
+        let text = rest.ok_or("a field is missing")?;
+        let end = position(text.as_bytes(), |byte| byte == b'$');
+        (*field, rest) = end.and_then(|end| Some((text.get(..end)?, text.get(end + 1..)))).unwrap_or((text, None));
     }
-    if rest.next().is_some() { Err("there is text after the hash".into()) } else { Ok(fields) }
+    if rest.is_some() { Err("there is text after the hash".into()) } else { Ok(fields) }
 }
 
 fn argon2_cost(text: &str) -> Option<(u32, u32, u32)> {

@@ -18,6 +18,7 @@ use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
 use super::{Located, RuleTable, Text};
+use crate::bytes::position;
 use crate::problem::Place;
 use crate::users::Spot;
 
@@ -218,8 +219,9 @@ impl<'t> Scanner<'_, 't> {
         }
         self.at += 1;
         let rest = self.rest();
-        let ends = |byte: &u8| *byte == quote || *byte < b' ' || *byte == 0x7f || (*byte == b'\\' && quote == b'"');
-        let text = rest.get(..rest.as_bytes().iter().position(ends)?)?;
+        let escape = if quote == b'"' { b'\\' } else { quote };
+        let ends = |byte| (byte == quote) | (byte < b' ') | (byte == 0x7f) | (byte == escape);
+        let text = rest.get(..position(rest.as_bytes(), ends)?)?;
         self.at += text.len();
         self.byte(quote)?;
         // Three quotes begin a string that may go on over lines.

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use hashbrown::hash_table::{Entry, HashTable};
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::{HEAD, Head, SHAPE, Store, User, Users};
+use super::blocks::At;
+use super::parts::{End, Parts};
+use super::{HEAD, Head, SHAPE, Shared, User, Users};
 use crate::credential::Shape;
 use crate::document::{Located, RuleTable};
 use crate::hash::Seed;
@@ -27,7 +29,8 @@ pub(crate) const PASSWORDS: usize = 4;
 /// The user tables of the files, each with its number, in the order in which they stand.
 #[derive(Default)]
 pub(crate) struct Draft {
-    store: Store,
+    parts: Parts,
+    shared: Shared,
     origins: Vec<Origin>,
     /// The numbers by name: of several tables, the first, until it is known which one defines the user.
     table: HashTable<u32>,
@@ -38,12 +41,12 @@ pub(crate) struct Draft {
     layout_table: HashTable<u32>,
     hasher: DefaultHashBuilder,
     shape_numbers: HashMap<Shape, u32>,
-    /// Rules of users' own, by where the user is in the store.
-    rules: HashMap<u32, Box<RuleTable>>,
-    /// What `%{name}` stands for, by where the user is in the store.
-    attributes: HashMap<u32, Vec<(Text, Text)>>,
-    /// What is wrong with password strings, by where the user is in the store, each with its number in the user's list.
-    unreadable: HashMap<u32, Vec<(usize, String)>>,
+    /// Rules of users' own, by where the user is.
+    rules: HashMap<At, Box<RuleTable>>,
+    /// What `%{name}` stands for, by where the user is.
+    attributes: HashMap<At, Vec<(Text, Text)>>,
+    /// What is wrong with password strings, by where the user is, each with its number in the user's list.
+    unreadable: HashMap<At, Vec<(usize, String)>>,
     /// Tables whose user an earlier one names: that one, and the later.
     again: Vec<(u32, u32)>,
     /// Which table has the password strings of a user who is defined in another.
@@ -53,8 +56,7 @@ pub(crate) struct Draft {
 /// Where a user's table stands.
 #[derive(Clone, Copy)]
 struct Origin {
-    /// In the store.
-    at: u32,
+    at: At,
     file: u32,
     line: u32,
     layout: u32,
@@ -69,7 +71,6 @@ struct Layout {
 }
 
 /// Where something of a user's stands, with lines counted from the user's name.
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
     pub(crate) down: u32,
@@ -97,14 +98,14 @@ pub(crate) struct Listing<'t> {
 pub(crate) struct Mark {
     files: usize,
     tables: usize,
-    bytes: usize,
+    parts: End,
 }
 
 /// Reading files.
 impl Draft {
     /// Begins a file.
     pub(crate) fn begin(&mut self, file: &Arc<Path>) -> Mark {
-        let mark = Mark { files: self.files.len(), tables: self.origins.len(), bytes: self.store.bytes.len() };
+        let mark = Mark { files: self.files.len(), tables: self.origins.len(), parts: self.parts.end() };
         self.files.push(Arc::clone(file));
         mark
     }
@@ -112,41 +113,53 @@ impl Draft {
     /// Adds a table of the file that was begun last.
     pub(crate) fn add(&mut self, listing: Listing<'_>) {
         let Listing { name, line, layout, passwords, disabled, only_secrets, attributes, rules } = listing;
-        let at = self.store.end();
-        let bytes = &mut self.store.bytes;
+        let name = name.as_bytes();
+        let name = name.get(..Head::LONGEST_NAME).unwrap_or(name);
         // A hash has at most 64 bytes, and so has its salt.
-        grow(bytes, HEAD + name.len() + passwords.len() * (SHAPE + 2 * 64));
+        let most = HEAD + name.len() + passwords.len() * (SHAPE + 2 * 64);
+        let at = self.parts.room(self.seed.hash(name), most);
+        let Some(bytes) = self.parts.block_mut(at) else { return };
+        let start = bytes.len();
         bytes.extend_from_slice(&[0; HEAD]);
-        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(name);
+        let strings_start = bytes.len();
         let mut count = 0;
         for (number, text) in passwords.iter().enumerate() {
-            let start = bytes.len();
+            let shape_start = bytes.len();
             bytes.extend_from_slice(&[0; SHAPE]);
             match Shape::read(text, bytes) {
                 Ok(shape) => {
-                    let shapes = &mut self.store.shapes;
+                    let shapes = &mut self.shared.shapes;
                     let shape = *self.shape_numbers.entry(shape).or_insert_with(|| {
                         shapes.push(shape);
                         as_number(shapes.len() - 1)
                     });
-                    if let Some(before) = bytes.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+                    if let Some(before) = bytes.get_mut(shape_start..).and_then(<[u8]>::first_chunk_mut) {
                         *before = shape.to_le_bytes();
                     }
                     count += 1;
                 }
                 Err(problem) => {
-                    bytes.truncate(start);
+                    bytes.truncate(shape_start);
                     self.unreadable.entry(at).or_default().push((number, problem));
                 }
             }
         }
+        let strings = u16::try_from(bytes.len() - strings_start).unwrap_or_else(|_| {
+            // So few are never so long; if they were, the user would have none.
+            bytes.truncate(strings_start);
+            count = 0;
+            0
+        });
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         let flags = (count & Head::COUNT)
             | flag(disabled, Head::DISABLED)
             | flag(only_secrets, Head::ONLY_SECRETS)
             | flag(rules.is_some(), Head::RULES);
         // Nobody has the rule sets of another for want of a list.
-        self.store.set_head(at, |head| *head = Head { name: as_number(name.len()), sets: u32::MAX, slot: 0, flags });
+        super::change(bytes.get_mut(start..).unwrap_or_default(), |head| {
+            *head = Head { name: as_number(name.len()), strings, sets: u32::MAX, slot: 0, flags };
+        });
         if let Some(rules) = rules {
             self.rules.insert(at, rules);
         }
@@ -205,20 +218,20 @@ impl Draft {
         if names.is_empty() {
             return Vec::new();
         }
-        let new = self.origins.iter().skip(since.tables).filter_map(|origin| self.store.user(origin.at));
+        let new = self.origins.iter().skip(since.tables).filter_map(|origin| self.at(origin.at));
         let new = new.filter_map(|user| std::str::from_utf8(user.name()).ok());
         new.filter(|name| names.contains(name)).map(str::to_owned).collect()
     }
 
     /// Ends a file: its tables are found by name from now on. Returns the names that several of them have.
     pub(crate) fn end(&mut self, since: Mark) -> Vec<String> {
-        let Self { store, origins, table, seed, layouts, again, .. } = self;
+        let Self { parts, shared, origins, table, seed, layouts, again, .. } = self;
         let column = |origin: &Origin| layouts.get(origin.layout as usize).map(|layout| layout.column);
         if let Some(new) = origins.get_mut(since.tables..) {
             new.sort_by(|a, b| a.line.cmp(&b.line).then_with(|| column(a).cmp(&column(b))));
         }
         let name = |number: u32| {
-            let user = origins.get(number as usize).and_then(|origin| store.user(origin.at));
+            let user = origins.get(number as usize).and_then(|origin| parts.user(shared, origin.at));
             user.map(|user| user.name()).unwrap_or_default()
         };
         let hash = |number: &u32| seed.hash(name(*number));
@@ -247,10 +260,10 @@ impl Draft {
         self.again.retain(|(_, number)| is_older(number));
         self.files.truncate(since.files);
         self.origins.truncate(since.tables);
-        self.store.bytes.truncate(since.bytes);
-        self.rules.retain(|at, _| (*at as usize) < since.bytes);
-        self.attributes.retain(|at, _| (*at as usize) < since.bytes);
-        self.unreadable.retain(|at, _| (*at as usize) < since.bytes);
+        self.parts.cut(since.parts);
+        self.rules.retain(|at, _| !since.parts.is_before(*at));
+        self.attributes.retain(|at, _| !since.parts.is_before(*at));
+        self.unreadable.retain(|at, _| !since.parts.is_before(*at));
     }
 }
 
@@ -306,7 +319,7 @@ impl Draft {
 
     /// Stores a list of rule sets, for [`settle`](Self::settle).
     pub(crate) fn list(&mut self, sets: &[SetId]) -> u32 {
-        let lists = &mut self.store.lists;
+        let lists = &mut self.shared.lists;
         let at = as_number(lists.len());
         lists.push(as_number(sets.len()));
         lists.extend_from_slice(sets);
@@ -317,7 +330,7 @@ impl Draft {
     pub(crate) fn lists(&self) -> impl Iterator<Item = &[SetId]> {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let (length, rest) = self.store.lists.get(at..)?.split_first()?;
+            let (length, rest) = self.shared.lists.get(at..)?.split_first()?;
             at += 1 + *length as usize;
             rest.get(..*length as usize)
         })
@@ -334,7 +347,7 @@ impl Draft {
     /// Takes the rules of its own that a user has.
     pub(crate) fn take_rules(&mut self, number: u32) -> Option<RuleTable> {
         let origin = self.origins.get(number as usize)?;
-        let has = self.store.user(origin.at).is_some_and(|user| user.head.flags & Head::RULES != 0);
+        let has = self.at(origin.at).is_some_and(|user| user.head.flags & Head::RULES != 0);
         has.then(|| self.rules.remove(&origin.at)).flatten().map(|rules| *rules)
     }
 
@@ -347,58 +360,21 @@ impl Draft {
     }
 
     /// The users, and how many password strings they have.
-    pub(crate) fn finish(mut self) -> (Users, u32) {
-        let mut slots = 0;
-        let is_whole = self.secrets.is_empty() && self.numbers().all(|number| self.user(number).is_some());
-        if !is_whole {
-            self.compact();
-        }
-        for number in self.numbers() {
-            let count = self.user(number).map_or(0, |user| user.head.count());
-            self.change(number, |head| head.slot = slots);
-            slots += count;
-        }
-        let Self { mut store, mut table, origins, seed, .. } = self;
-        for number in &mut table {
-            *number = origins.get(*number as usize).map_or(u32::MAX, |origin| origin.at);
-        }
-        store.bytes.shrink_to_fit();
-        store.lists.shrink_to_fit();
-        store.shapes.shrink_to_fit();
-        (Users { store, table, seed }, slots)
-    }
-
-    /// Leaves out the tables that are no users, and brings password strings to their users.
-    fn compact(&mut self) {
-        let parts = |number: u32| {
-            let user = self.user(number)?;
-            let secrets = self.secrets.get(&number).and_then(|number| self.table_user(*number)).unwrap_or(user);
-            Some((user, secrets))
-        };
-        let size = |(user, secrets): (User<'_>, User<'_>)| HEAD + user.name().len() + secrets.packed_size();
-        let mut bytes = Vec::with_capacity(self.numbers().filter_map(parts).map(size).sum());
-        let mut starts = Vec::with_capacity(self.origins.len());
-        for number in self.numbers() {
-            let Some((user, secrets)) = parts(number) else {
-                starts.push(u32::MAX);
-                continue;
-            };
-            starts.push(as_number(bytes.len()));
-            let flags = (user.head.flags & !Head::COUNT) | (secrets.head.flags & Head::COUNT);
-            bytes.extend_from_slice(&Head { flags, ..user.head }.write());
-            bytes.extend_from_slice(user.name());
-            bytes.extend_from_slice(secrets.packed().get(..secrets.packed_size()).unwrap_or_default());
-        }
-        self.store.bytes = bytes;
-        self.table.retain(|number| starts.get(*number as usize).is_some_and(|start| *start != u32::MAX));
-        for (origin, start) in self.origins.iter_mut().zip(starts) {
-            origin.at = start;
-        }
+    pub(crate) fn finish(self) -> (Users, u32) {
+        let place = |number: &u32| self.origins.get(*number as usize).map(|origin| origin.at);
+        let secrets = self.secrets.iter().filter_map(|(user, table)| Some((place(user)?, place(table)?))).collect();
+        let Self { parts, mut shared, seed, origins, table, .. } = self;
+        let tables = origins.len();
+        // Before there is everything twice.
+        drop((origins, table));
+        shared.lists.shrink_to_fit();
+        shared.shapes.shrink_to_fit();
+        parts.users(shared, seed, &secrets, tables)
     }
 
     fn change(&mut self, number: u32, change: impl FnOnce(&mut Head)) {
         if let Some(origin) = self.origins.get(number as usize) {
-            self.store.set_head(origin.at, change);
+            self.parts.change(origin.at, change);
         }
     }
 }
@@ -423,7 +399,7 @@ impl Draft {
 
     /// The user that it is about, by what it says itself.
     fn table_user(&self, number: u32) -> Option<User<'_>> {
-        self.store.user(self.origins.get(number as usize)?.at)
+        self.at(self.origins.get(number as usize)?.at)
     }
 
     /// Whether it holds nothing but what may complete a definition (S2).
@@ -474,6 +450,10 @@ impl Draft {
         }
         let at = self.origins.get(number as usize).map(|origin| origin.at);
         at.and_then(|at| self.unreadable.get(&at)).map_or(&[], Vec::as_slice)
+    }
+
+    fn at(&self, at: At) -> Option<User<'_>> {
+        self.parts.user(&self.shared, at)
     }
 
     fn layout_of(&self, number: u32) -> Option<&Layout> {
