@@ -80,7 +80,7 @@ pub(crate) fn compile(
     compiler.attributes();
     compiler.overlaps();
     compiler.tests(tests);
-    compiler.finish(users)
+    compiler.finish(main, users)
 }
 
 struct Compiler<'p> {
@@ -265,11 +265,6 @@ impl Compiler<'_> {
             return false;
         }
         let shown = Escaped(name);
-        if name.len() > topic::LONGEST {
-            let text = format!("`{shown}` has more than {} bytes, and no client can send such a name", topic::LONGEST);
-            self.problems.error(place(), text);
-            return false;
-        }
         if name == binding::HTTP_API.as_bytes() {
             let text = format!("`{shown}` is the client id of the broker's HTTP listener and cannot be a user");
             self.problems.error(place(), text);
@@ -694,7 +689,7 @@ impl Compiler<'_> {
         possible
     }
 
-    fn finish(mut self, users: Draft) -> Policy {
+    fn finish(mut self, main: &Arc<Path>, users: Draft) -> Policy {
         if let Some((place, weakness, count)) = self.weak.take() {
             let others = match count {
                 0 | 1 => String::new(),
@@ -703,7 +698,11 @@ impl Compiler<'_> {
             };
             self.problems.warning(place, format!("{weakness}{others}"));
         }
-        let (users, slots) = users.finish();
+        let (users, slots, is_whole) = users.finish();
+        if !is_whole {
+            // The files of a policy have half of that at most.
+            self.problems.error(Place::whole(main), "has more users than there is room for, 4 GiB of them");
+        }
         self.policy.decoys = Decoys::new(users.iter().filter(|user| user.has_password()).map(|user| user.name()));
         self.policy.longest_name = users.iter().map(|user| user.name().len()).max().unwrap_or(0);
         self.policy.remembered = Remembered::new(slots);

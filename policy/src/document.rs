@@ -17,6 +17,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use crate::limits;
 use crate::problem::{Escaped, Place, Problems};
 use crate::scenario::Deed;
+use crate::topic;
 use crate::users::{Draft, Listing, PASSWORDS, Spot};
 use plain::{Left, Rest};
 
@@ -329,6 +330,11 @@ impl Reader<'_> {
 
     fn user(&mut self, table: &DeTable<'_>, name: &Text) {
         let what = format!("user `{}`", Escaped(name.value.as_bytes()));
+        if name.value.len() > topic::LONGEST {
+            let text = format!("{what} has a name of more than {} bytes, which no client can send", topic::LONGEST);
+            self.problems.error(name.place.clone(), text);
+            return;
+        }
         let rules = self.rules(table, &what, USER_KEYS);
         let (mut roles, mut passwords, mut disabled, mut only_secrets) = (Vec::new(), Vec::new(), false, true);
         let mut attributes = Vec::new();

@@ -25,7 +25,7 @@ pub(crate) use draft::{Draft, Listing, PASSWORDS, Spot};
 pub(crate) struct Users {
     /// In the order of the hashes of their names, as far as places tell them apart.
     blocks: Blocks,
-    /// Where each place begins, and where the last one ends. There are as many places as users.
+    /// Where each place begins, and where the last one ends. There are about as many places as users.
     starts: Vec<At>,
     shared: Shared,
     seed: Seed,
@@ -80,6 +80,11 @@ impl Users {
         self.count
     }
 
+    /// Whether there was room for all of them.
+    fn is_whole(&self) -> bool {
+        self.blocks.have_room()
+    }
+
     /// Disables users; how many were not already.
     pub(crate) fn disable(&mut self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
         let mut count = 0;
@@ -108,7 +113,7 @@ fn part_of(hash: u64, parts: usize) -> usize {
 impl<'p> User<'p> {
     #[inline]
     pub(crate) fn name(&self) -> &'p [u8] {
-        self.rest.get(..self.head.name as usize).unwrap_or_default()
+        self.rest.get(..usize::from(self.head.name)).unwrap_or_default()
     }
 
     /// The rule sets that apply to it.
@@ -156,14 +161,14 @@ impl<'p> User<'p> {
 
     /// The password strings as they are stored.
     fn packed(&self) -> &'p [u8] {
-        let after = self.rest.get(self.head.name as usize..).unwrap_or_default();
+        let after = self.rest.get(usize::from(self.head.name)..).unwrap_or_default();
         after.get(..usize::from(self.head.strings)).unwrap_or_default()
     }
 
     /// How many bytes it takes.
     #[inline]
     fn size(&self) -> usize {
-        HEAD + self.head.name as usize + usize::from(self.head.strings)
+        HEAD + usize::from(self.head.name) + usize::from(self.head.strings)
     }
 }
 
@@ -178,8 +183,8 @@ struct Shared {
 /// What comes before a user's name.
 #[derive(Clone, Copy)]
 struct Head {
-    /// The length of the name, in three bytes.
-    name: u32,
+    /// The length of the name.
+    name: u16,
     /// How many bytes the password strings take.
     strings: u16,
     /// Where the list of its rule sets is.
@@ -191,7 +196,7 @@ struct Head {
 }
 
 /// The bytes of a [`Head`].
-const HEAD: usize = 14;
+const HEAD: usize = 13;
 
 /// The bytes of the number of a [`Shape`], before each password string.
 const SHAPE: usize = 4;
@@ -199,8 +204,6 @@ const SHAPE: usize = 4;
 impl Head {
     /// The part of the flags that counts password strings.
     const COUNT: u8 = 0x07;
-    /// What a name is cut to, which is longer than a user's can be.
-    const LONGEST_NAME: usize = 0xff_ffff;
     const DISABLED: u8 = 0x08;
     const OWN_IDS: u8 = 0x10;
     /// While loading: it holds nothing but what may complete a definition in another file (S2).
@@ -212,23 +215,23 @@ impl Head {
 
     #[inline]
     fn read(bytes: &[u8; HEAD]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, flags] = *bytes;
-        let number = u32::from_le_bytes;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, flags] = *bytes;
+        let (short, number) = (u16::from_le_bytes, u32::from_le_bytes);
         Self {
-            name: number([a, b, c, 0]),
-            strings: u16::from_le_bytes([d, e]),
-            sets: number([f, g, h, i]),
-            slot: number([j, k, l, m]),
+            name: short([a, b]),
+            strings: short([c, d]),
+            sets: number([e, f, g, h]),
+            slot: number([i, j, k, l]),
             flags,
         }
     }
 
     fn write(self) -> [u8; HEAD] {
-        let [a, b, c, _] = self.name.to_le_bytes();
-        let [d, e] = self.strings.to_le_bytes();
-        let [f, g, h, i] = self.sets.to_le_bytes();
-        let [j, k, l, m] = self.slot.to_le_bytes();
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, self.flags]
+        let [a, b] = self.name.to_le_bytes();
+        let [c, d] = self.strings.to_le_bytes();
+        let [e, f, g, h] = self.sets.to_le_bytes();
+        let [i, j, k, l] = self.slot.to_le_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, self.flags]
     }
 
     fn count(self) -> u32 {
@@ -332,8 +335,8 @@ mod tests {
             .flat_map(|length| [0, 1].map(|skip| letters.chars().skip(skip).take(length).chain(['.']).collect()))
             .collect();
         let list: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[] as &[&str])).collect();
-        let (users, slots) = users(&[&list[1..]]).finish();
-        assert_eq!((users.len(), slots), (names.len() - 1, 0));
+        let (users, slots, is_whole) = users(&[&list[1..]]).finish();
+        assert_eq!((users.len(), slots, is_whole), (names.len() - 1, 0, true));
         for name in &names {
             assert_eq!(users.get(name.as_bytes()).unwrap().name(), name.as_bytes());
             for at in 0..name.len() {
@@ -352,13 +355,20 @@ mod tests {
 
     #[test]
     fn however_many_there_are_each_is_found() {
-        for count in [0, 1, 2, 3, 63, 64, 65, 100, 1000, 5000] {
-            let names: Vec<String> = (0..count).map(|number| format!("device-{number}")).collect();
+        /// What is added to a name, by its number.
+        type Length = fn(usize) -> usize;
+        // Long names have blocks of their own, or share them; very many users fill blocks again that others lay in.
+        let lengths: [Length; 4] = [|_| 0, |_| 65_520, |number| number % 3 * 32_000, |number| number * 331 % 65_520];
+        let of_all = lengths.map(|length| [0, 1, 2, 3, 63, 64, 65, 100, 400].map(|count| (count, length)));
+        let many: Length = |number| if number % 1000 == 999 { 40_000 } else { 0 };
+        for (count, length) in of_all.into_iter().flatten().chain([(5000, lengths[0]), (150_000, many)]) {
+            let names: Vec<String> =
+                (0..count).map(|number| format!("device-{number}{}", "x".repeat(length(number)))).collect();
             let passwords = [&[TOKEN] as &[&str], &[], &[ARGON2ID, TOKEN]];
             let list: Vec<_> = names.iter().map(String::as_str).zip(passwords.into_iter().cycle()).collect();
             let (first, second) = list.split_at(count / 2);
-            let (users, slots) = users(&[first, second]).finish();
-            assert_eq!((users.len(), users.iter().count()), (count, count));
+            let (users, slots, is_whole) = users(&[first, second]).finish();
+            assert_eq!((users.len(), users.iter().count(), is_whole), (count, count, true));
             let mut taken = HashSet::new();
             for (name, passwords) in list {
                 let user = users.get(name.as_bytes()).unwrap();
@@ -422,7 +432,7 @@ mod tests {
                 assert_eq!((draft.unreadable(number).len(), draft.take_attributes(number).len()), (readable, 1));
                 assert!(draft.take_rules(number).is_some());
             }
-            let (users, _) = draft.finish();
+            let (users, ..) = draft.finish();
             assert_eq!(users.len(), before + after);
             for (file, count) in [("a", before), ("b", 0), ("c", after)] {
                 let is_there = |line: &usize| users.get(format!("{file}-{line}").as_bytes()).is_some();
@@ -439,7 +449,7 @@ mod tests {
         draft.define(&groups[0], 2, Some(3), true);
         let list = draft.list(&[7, 9]);
         draft.settle(1, list, true);
-        let (users, slots) = draft.finish();
+        let (users, slots, _) = draft.finish();
         assert_eq!((users.len(), slots), (3, 3));
         let of = |name: &str| users.get(name.as_bytes()).unwrap();
         assert!(!of("a").has_password() && of("a").credentials().is_empty() && of("a").sets().is_empty());

@@ -808,8 +808,13 @@ fn a_user_has_a_name_that_clients_can_send() {
     assert_eq!(lines(&policy(65_535)), Vec::<String>::new());
     for length in [65_536, (1 << 24) + 1] {
         let start = "n".repeat(64);
-        let problem = format!("p.toml:2:8: `{start}...` has more than 65535 bytes, and no client can send such a name");
-        assert_eq!(lines(&policy(length)), [problem], "{length}");
+        let problem = |line| {
+            let text = "has a name of more than 65535 bytes, which no client can send";
+            format!("p.toml:{line}:8: user `{start}...` {text}")
+        };
+        assert_eq!(lines(&policy(length)), [problem(2)], "{length}");
+        let two = format!("{}[users.{}x]\nroles = []\n", policy(length), "n".repeat(length));
+        assert_eq!(lines(&two), [problem(2), problem(3)], "{length}");
     }
 }
 

@@ -168,8 +168,10 @@ fn mosquitto_sha512(text: &str) -> Result<Parts, String> {
 
 /// `$2b$<cost>$<22 characters of salt><31 of hash>`, kept as it is: bcrypt has a base64 of its own.
 fn bcrypt(text: &str) -> Result<Parts, String> {
-    let parts: bcrypt::HashParts = text.parse().map_err(|_| "it is not `$2b$<cost>$` and 53 characters")?;
-    let cost = parts.get_cost();
+    const OTHERWISE: &str = "it is not `$2b$<two digits of cost>$` and 53 characters";
+    // The library reads more than that.
+    let cost = text.get(4..6).filter(|_| text.len() == 60).and_then(number).ok_or(OTHERWISE)?;
+    text.parse::<bcrypt::HashParts>().map_err(|_| OTHERWISE)?;
     if cost > most::BCRYPT_COST {
         return Err(format!("a cost of {cost} is too dear: every login would cost it; {} at most", most::BCRYPT_COST));
     }
@@ -237,6 +239,9 @@ mod tests {
             ("$6$c2FsdHNhbHRzYWx0$x", "64 bytes"),
             ("$2b$31$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "too dear"),
             ("$2b$10$short", "53 characters"),
+            ("$2b$010$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "53 characters"),
+            ("$2b$+9$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "53 characters"),
+            ("$2b$$9$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "53 characters"),
             ("PBKDF2$md5$1000$c2FsdHNhbHRzYWx0$x", "digests"),
             ("$token$abc", "32 bytes"),
         ] {

@@ -20,6 +20,7 @@ use toml_parser::lexer::TokenKind;
 use super::{Located, RuleTable, Text};
 use crate::bytes::position;
 use crate::problem::Place;
+use crate::topic;
 use crate::users::Spot;
 
 /// A table `[users.NAME]`.
@@ -113,6 +114,9 @@ impl<'t> Scanner<'_, 't> {
             Some(b'"' | b'\'') => self.string()?,
             _ => self.run(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))?,
         };
+        if name.len() > topic::LONGEST {
+            return None;
+        }
         self.byte(b']')?;
         self.end_of_line()?;
         let mut table = Table { name, line: self.line, column, only_secrets: true, ..Table::default() };

@@ -34,7 +34,7 @@ fn outcome(texts: &[&str], read: Read) -> Outcome {
         let crate::policy::RuleSet { holder, rare, overlap, api, auto_id, .. } = set;
         format!("{holder:?} {rare:?} {overlap} {api} {auto_id}")
     });
-    // They lie in the order in which they were read.
+    // They lie in no order that means anything.
     let mut users: Vec<_> = policy.users.iter().map(|user| format!("{user:?}")).collect();
     users.sort();
     Outcome {

@@ -10,18 +10,21 @@ pub(super) struct Blocks(Vec<Vec<u8>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct At(u32);
 
-/// How many bytes a block has room for. One of a single user may have more.
+/// How many bytes a block has room for. One for a long name may have more.
 pub(super) const BLOCK: usize = 32 * 1024 - 64;
+const _: () = assert!(BLOCK <= At::LAST, "each user of a block can be told from the others");
 
 impl At {
     const BITS: u32 = 15;
     const LAST: usize = (1 << Self::BITS) - 1;
-    /// There is no such block.
-    const NOWHERE: Self = Self(u32::MAX);
+    /// How many blocks can be told apart, of 4 GiB. The files of a policy have 1 GiB at most, which fill little more than half of
+    /// them, whatever they are full of.
+    const BLOCKS: u32 = u32::MAX >> Self::BITS;
+    /// There is no such block. An empty place after a long name begins here.
+    pub(super) const NOWHERE: Self = Self(u32::MAX);
 
     pub(super) fn new(block: usize, start: usize) -> Self {
-        // All blocks together have 4 GiB then. The files of a policy have 1 GiB at most.
-        let block = u32::try_from(block).ok().filter(|block| *block < u32::MAX >> Self::BITS && start <= Self::LAST);
+        let block = u32::try_from(block).ok().filter(|block| *block < Self::BLOCKS && start <= Self::LAST);
         block.map_or(Self::NOWHERE, |block| Self(block << Self::BITS | start as u32))
     }
 
@@ -39,6 +42,11 @@ impl At {
 impl Blocks {
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether all of them can be told apart.
+    pub(super) fn have_room(&self) -> bool {
+        self.0.len() <= At::BLOCKS as usize
     }
 
     pub(super) fn push(&mut self, block: Vec<u8>) {

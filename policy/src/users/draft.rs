@@ -30,6 +30,8 @@ pub(crate) const PASSWORDS: usize = 4;
 #[derive(Default)]
 pub(crate) struct Draft {
     parts: Parts,
+    /// Whether there was no room for a table.
+    is_full: bool,
     shared: Shared,
     origins: Vec<Origin>,
     /// The numbers by name: of several tables, the first, until it is known which one defines the user.
@@ -114,11 +116,13 @@ impl Draft {
     pub(crate) fn add(&mut self, listing: Listing<'_>) {
         let Listing { name, line, layout, passwords, disabled, only_secrets, attributes, rules } = listing;
         let name = name.as_bytes();
-        let name = name.get(..Head::LONGEST_NAME).unwrap_or(name);
         // A hash has at most 64 bytes, and so has its salt.
         let most = HEAD + name.len() + passwords.len() * (SHAPE + 2 * 64);
         let at = self.parts.room(self.seed.hash(name), most);
-        let Some(bytes) = self.parts.block_mut(at) else { return };
+        let (Ok(name_length), Some(bytes)) = (u16::try_from(name.len()), self.parts.block_mut(at)) else {
+            self.is_full = true;
+            return;
+        };
         let start = bytes.len();
         bytes.extend_from_slice(&[0; HEAD]);
         bytes.extend_from_slice(name);
@@ -146,7 +150,8 @@ impl Draft {
             }
         }
         let strings = u16::try_from(bytes.len() - strings_start).unwrap_or_else(|_| {
-            // So few are never so long; if they were, the user would have none.
+            // So few are never so long.
+            self.is_full = true;
             bytes.truncate(strings_start);
             count = 0;
             0
@@ -158,7 +163,7 @@ impl Draft {
             | flag(rules.is_some(), Head::RULES);
         // Nobody has the rule sets of another for want of a list.
         super::change(bytes.get_mut(start..).unwrap_or_default(), |head| {
-            *head = Head { name: as_number(name.len()), strings, sets: u32::MAX, slot: 0, flags };
+            *head = Head { name: name_length, strings, sets: u32::MAX, slot: 0, flags };
         });
         if let Some(rules) = rules {
             self.rules.insert(at, rules);
@@ -166,7 +171,7 @@ impl Draft {
         if !attributes.is_empty() {
             self.attributes.insert(at, attributes);
         }
-        grow(&mut self.origins, 1);
+        grow(&mut self.origins);
         self.origins.push(Origin { at, file: as_number(self.files.len().saturating_sub(1)), line, layout });
     }
 
@@ -359,17 +364,19 @@ impl Draft {
         self.origins.get(number as usize).and_then(|origin| self.attributes.remove(&origin.at)).unwrap_or_default()
     }
 
-    /// The users, and how many password strings they have.
-    pub(crate) fn finish(self) -> (Users, u32) {
+    /// The users, how many password strings they have, and whether there was room for all of them.
+    pub(crate) fn finish(self) -> (Users, u32, bool) {
         let place = |number: &u32| self.origins.get(*number as usize).map(|origin| origin.at);
         let secrets = self.secrets.iter().filter_map(|(user, table)| Some((place(user)?, place(table)?))).collect();
-        let Self { parts, mut shared, seed, origins, table, .. } = self;
+        let Self { parts, mut shared, seed, origins, table, is_full, .. } = self;
         let tables = origins.len();
-        // Before there is everything twice.
+        // What comes now needs memory of its own.
         drop((origins, table));
         shared.lists.shrink_to_fit();
         shared.shapes.shrink_to_fit();
-        parts.users(shared, seed, &secrets, tables)
+        let (users, slots) = parts.users(shared, seed, &secrets, tables);
+        let is_whole = !is_full && users.is_whole();
+        (users, slots, is_whole)
     }
 
     fn change(&mut self, number: u32, change: impl FnOnce(&mut Head)) {
@@ -472,10 +479,10 @@ impl Draft {
 }
 
 /// Makes room without doubling: what is copied more often is virtual memory, and what stays unused would count.
-fn grow<T>(list: &mut Vec<T>, more: usize) {
+fn grow<T>(list: &mut Vec<T>) {
     const LEAST: usize = 4096;
-    if list.capacity() - list.len() < more {
-        list.reserve_exact(more.max(list.len() / 8).max(LEAST));
+    if list.capacity() == list.len() {
+        list.reserve_exact((list.len() / 8).max(LEAST));
     }
 }
 

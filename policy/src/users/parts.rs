@@ -80,8 +80,7 @@ impl Parts {
     /// Where a user's table goes whose name has this hash, and where there is room for so many bytes.
     pub(super) fn room(&mut self, hash: u64, bytes: usize) -> At {
         let number = part_of(hash, COUNT);
-        let [first, others @ ..] = &mut self.open;
-        let open = number.checked_sub(1).and_then(|other| others.get_mut(other)).unwrap_or(first);
+        let Some(open) = self.open.get_mut(number) else { return At::NOWHERE };
         if let Some(block) = self.blocks.get(open.block as usize).filter(|_| open.taken > 0) {
             if block.len() <= BLOCK && block.capacity() - block.len() >= bytes {
                 return At::new(open.block as usize, block.len());
