@@ -419,6 +419,10 @@ mod tests {
             audit.note(|| Record::new("one"));
         }
         assert!(news(&audit).contains("cannot be written"));
+        let Audit(Some(writer)) = &audit else { panic!("it was started") };
+        while writer.shared.lost.load(Ordering::Relaxed) < 5 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         fs::create_dir(folder.path().join("later")).unwrap();
         audit.reopen();
         assert!(news(&audit).contains("written again"));

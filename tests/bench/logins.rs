@@ -49,7 +49,7 @@ impl Sizes {
         connected: 60,
         hang_ups: 1,
         floods: 1,
-        flood: Duration::from_millis(300),
+        flood: Duration::from_millis(1000),
         guesses: 10,
         smoke: true,
     };

@@ -147,18 +147,18 @@ fn work(mut publisher: TcpStream, mut subscriber: TcpStream, stop: &AtomicBool) 
     let (mut end, mut missing) = (None, 0);
     loop {
         let now = Instant::now();
-        if end.is_none() && stop.load(Ordering::Relaxed) {
-            end = Some(now + PATIENCE);
-        }
-        if end.is_some_and(|end| missing == 0 || now >= end) {
-            return messages;
-        }
         while end.is_none() && next <= now {
             out.extend(message(messages.due.len()));
             messages.due.push(next);
             messages.arrived.push(None);
             missing += 1;
             next += EVERY;
+        }
+        if end.is_none() && stop.load(Ordering::Relaxed) {
+            end = Some(now + PATIENCE);
+        }
+        if end.is_some_and(|end| missing == 0 || now >= end) {
+            return messages;
         }
         if !out.is_empty() {
             match publisher.write(&out) {

@@ -1,12 +1,12 @@
 //! Logins whose password takes time to check: who waits, who does not, and what nobody gains by it.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 
 use crate::support::broker::{Broker, Install, PASSWORD, PLUGIN, Setup, TOKEN};
-use crate::support::mqtt::{Client, Connect, Gone, NOT_AUTHORIZED, Publish, REFUSED_3, V5, V31, V311};
+use crate::support::mqtt::{Client, Connect, Gone, NOT_AUTHORIZED, PATIENCE, Publish, REFUSED_3, V5, V31, V311};
 
 crate::tests![
     others_are_served_while_a_password_is_checked if cannot_wait,
@@ -93,13 +93,13 @@ fn others_are_served_while_a_password_is_checked(install: &Install) {
                 answer
             }
         });
-        for _ in 0..10 {
+        while !waiting.is_finished() {
             other.ping().expect("the client stays connected");
             sender.send("other").expect("the test listens");
         }
         assert_eq!(waiting.join().expect("no panic"), Ok((false, 0)));
-        let order: Vec<_> = answers.try_iter().collect();
-        assert_eq!(order.last(), Some(&"person"), "the broker was busy for the time of a hash");
+        let before = answers.try_iter().take_while(|who| *who == "other").count();
+        assert!(before >= 3, "the broker was busy for the time of a hash: {before}");
     });
 }
 
@@ -187,11 +187,21 @@ fn a_policy_that_changes_meanwhile_counts(install: &Install) {
             ("person-2", POLICY.replace("{slow}", "{argon2id}"), 0),
             ("person-3", POLICY.replace("{slow}", "{token}"), REFUSED_3),
         ] {
-            broker.reload(POLICY);
-            let mut person = begin(broker, &Connect::new(V311, id).username("person").password(PASSWORD));
-            settle(broker);
-            broker.reload(&changed);
-            assert_eq!(person.connack(), Ok((false, code)), "{changed}\n{}", broker.log_text());
+            // Where the machine is busy the check may be done before there is a new policy.
+            let is_decided = (0..10).any(|round| {
+                // The first makes it forget whom it let in before.
+                broker.reload(&POLICY.replace("{slow}", "{token}"));
+                broker.reload(POLICY);
+                let id = format!("{id}-{round}");
+                let mut person = begin(broker, &Connect::new(V311, id).username("person").password(PASSWORD));
+                settle(broker);
+                let start = broker.log_len();
+                broker.write_policy(&changed);
+                broker.hang_up_at_once();
+                broker.wait_log(start, |line| line.contains("policy in force"), "the new policy");
+                person.connack() == Ok((false, code))
+            });
+            assert!(is_decided, "{changed}\n{}", broker.log_text());
         }
     });
 }
@@ -244,7 +254,7 @@ fn a_client_id_cannot_be_locked_out(install: &Install) {
                 })
                 .collect();
             while attackers.iter().any(|attacker| !attacker.is_finished()) {
-                insist(broker, &device, 3).disconnect();
+                insist(broker, &device, 20).disconnect();
             }
         });
     });
@@ -269,7 +279,7 @@ fn a_storm_of_logins_gets_in(install: &Install) {
         thread::scope(|scope| {
             for number in 0..100 {
                 let version = [V311, V5][number % 2];
-                scope.spawn(move || insist(broker, &connect(version, &format!("u{number}"), PASSWORD), 60));
+                scope.spawn(move || insist(broker, &connect(version, &format!("u{number}"), PASSWORD), 200));
             }
         });
     });
@@ -389,10 +399,12 @@ fn a_right_password_under_a_wrong_client_id_is_not_remembered(install: &Install)
     install.with(&guessing_setup("user_failures = 3"), |broker| {
         let wrong_id = Connect::new(V5, "not-its-id").username("person").password(PASSWORD);
         let start = broker.log_len();
-        for _ in 0..10 {
+        let deadline = Instant::now() + PATIENCE;
+        // Some are checked after they were answered, and count then.
+        while !broker.log_from(start).contains("guessing: ") {
+            assert!(Instant::now() < deadline, "it does not count as a failure:\n{}", broker.log_text());
             assert!(matches!(broker.try_client(&wrong_id).1, Ok((false, NOT_AUTHORIZED | 137))));
             thread::sleep(Duration::from_millis(100));
         }
-        broker.wait_log(start, |line| line.contains("guessing: "), "that it counts as a failure");
     });
 }

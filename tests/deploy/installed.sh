@@ -40,10 +40,19 @@ stop() {
 restart() { stop && start; }
 is_running() { kill -0 "$broker"; }
 
-# reload: SIGHUP, and a login after it, so that the broker has come round.
+# reload: SIGHUP, and time for what comes of it, which the plugin's log tells.
 reload() {
+    local answer='policy in force|policy not loaded' before
+    before=$(grep -cE "$answer" "$log" || true)
     kill -HUP "$broker"
     sleep 0.5
+    # What stays of the package once it is removed says nothing, nor does a broker without it.
+    if [[ $before != 0 ]] && ! grep -qF 'mqtt-acl was removed: everything is refused' "$log"; then
+        for _ in {1..600}; do
+            [[ $(grep -cE "$answer" "$log") == "$before" ]] || break
+            sleep 0.05
+        done
+    fi
     is_running
 }
 
@@ -165,7 +174,7 @@ expect "so is a client without a name" nobody_is_refused
 expect "the broker has the package's library" mapped ''
 last_good() { compgen -G '/var/lib/mosquitto/mqtt-acl/*.last-good'; }
 is_kept() {
-    for _ in {1..100}; do
+    for _ in {1..600}; do
         ! last_good || return 0
         sleep 0.05
     done
@@ -197,7 +206,7 @@ expect "a device publishes" device
 expect "another device's topic is refused" other_is_refused
 cp /tmp/policy.toml /etc/mosquitto/mqtt-acl/policy.toml
 in_force() {
-    for _ in {1..100}; do
+    for _ in {1..600}; do
         ! tac "$log" | sed '/running the policy of /q' | grep -F 'policy in force' || return 0
         sleep 0.05
     done
@@ -208,7 +217,7 @@ expect "once mended, the policy is in force without a reload" in_force
 echo "-- an upgrade"
 client sub -V 5 -u mqttservice -P "$service" -t 'dt/demo/#' -C 1 -W 60 >/tmp/received 2>&1 &
 subscriber=$!
-for _ in {1..100}; do
+for _ in {1..600}; do
     ! said_in_log 'Sending SUBACK to' >/dev/null || break
     sleep 0.05
 done

@@ -78,8 +78,10 @@ pub(crate) fn interleavings(host: &mut Host) {
     assert!(let_in > runs / 50 && refused > runs / 50, "{count:?}");
     assert!(superseded > runs / 100 && too_late > runs / 100, "{count:?}");
     // The few runs under valgrind need not meet everything that is rare.
-    let rare = [superseded_by_waiter, changed_meanwhile, busy, 5 * kicked];
+    let rare = [superseded_by_waiter, busy];
     assert!(host.under == Under::Valgrind || rare.iter().all(|count| *count > runs / 1_000), "{count:?}");
+    // How often there is a new policy depends on the loader, which yields to everybody.
+    assert!(host.under == Under::Valgrind || (changed_meanwhile > 0 && kicked > 0), "{count:?}");
 }
 
 /// So many runs in one host.
@@ -102,7 +104,7 @@ fn some(host: &mut Host, mut random: Rng, runs: usize) -> Count {
         if count.runs > runs / 4 {
             let before = *memory.get_or_insert_with(|| host.memory());
             count.grown = count.grown.max(host.memory().saturating_sub(before));
-            assert!(count.grown < 2_000 || host.under == Under::Valgrind, "{count:?}");
+            assert!(count.grown < 4_000 || host.under == Under::Valgrind, "{count:?}");
         }
     }
     for command in ["dear 0", "processors 0", "jitter 0", "hush"] {

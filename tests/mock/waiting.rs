@@ -1,7 +1,7 @@
 //! Logins that wait, case by case; [`crate::model`] has them in every order.
 
 use crate::{
-    ALICE, OTHERS, OWN, device,
+    ALICE, OTHERS, OWN, audit, device,
     host::{BUSY, Broker, Client, DELAYED, Host, WRITE},
     library::{faulty_library, library},
     policy::{PASSWORD, Policy, slow_devices, very_slow_device},
@@ -147,7 +147,12 @@ pub(crate) fn wills_of_those_who_wait(host: &mut Host) {
     assert!(host.ask("drop 3").says("will 12"), "while it waits");
     // Somebody else comes to lie where it lay.
     assert_eq!(host.arrive(3, &will(device("bob"))), Some(DELAYED));
-    while !host.turn().says("complete bob 0 3") {}
+    audit::until(|| {
+        let turn = host.turn();
+        // On a busy machine a worker may get its turn too late.
+        turn.says("complete bob 0 3")
+            || (turn.says("complete bob 11 3") && host.arrive(3, &will(device("bob"))) == Some(0))
+    });
     assert!(host.acl(WRITE, 3, OTHERS));
     assert!(host.ask("drop 3").says("will 0"));
 }

@@ -533,7 +533,10 @@ impl Broker {
                 return (client, answer);
             }
             std::thread::sleep(AGAIN);
-            if answer.is_ok() && !self.log_from(start).contains("too many passwords to check just now") {
+            let log = self.log_from(start);
+            let comes_again = ["too many passwords to check just now", "could not be checked in time"];
+            let is_put_off = matches!(answer, Ok((_, 137))) || comes_again.iter().any(|why| log.contains(why));
+            if answer.is_ok() && !is_put_off {
                 return (client, answer);
             }
         }

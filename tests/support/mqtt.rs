@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::Duration;
 
 /// How long a broker may take for any answer, under valgrind and beside other brokers.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const V31: u8 = 3;
 pub(crate) const V311: u8 = 4;
@@ -46,7 +46,7 @@ impl Connect {
             username: None,
             password: None,
             clean: true,
-            keepalive: 60,
+            keepalive: 600,
             session_expiry: None,
             authentication_method: None,
             will: None,

@@ -326,6 +326,7 @@ impl Draft {
     pub(crate) fn list(&mut self, sets: &[SetId]) -> u32 {
         let lists = &mut self.shared.lists;
         let at = as_number(lists.len());
+        self.is_full |= at == u32::MAX;
         lists.push(as_number(sets.len()));
         lists.extend_from_slice(sets);
         at

@@ -60,6 +60,10 @@ async def main():
     await asyncio.sleep(2)
     stop.set()
     troubles = [str(trouble) for trouble in await sending if trouble]
+    for _ in range(300):
+        if all(len(pair.arrivals) >= pair.sent for pair in pairs):
+            break
+        await asyncio.sleep(0.1)
     await asyncio.sleep(1)
 
     def say(what, wrong):
