@@ -73,7 +73,7 @@ plugin_opt_on_bad_policy refuse
 END
         "$mosquitto" -c "$folder/mosquitto.conf" >"$folder/log" 2>&1 &
         broker=$!
-        for _ in {1..600}; do
+        for _ in {1..100}; do
             is_free "$port" || return 0
             kill -0 "$broker" 2>/dev/null || break
             sleep 0.05
@@ -150,7 +150,7 @@ carried() {
     local from=$1 to=$2 topic=$3 filter=$4 message=$RANDOM-$RANDOM subscriber
     client sub "$to" -d -v -t "$filter" -C 1 -W 10 >"$folder/out" 2>&1 &
     subscriber=$!
-    for _ in {1..600}; do
+    for _ in {1..100}; do
         grep -q '^Subscribed' "$folder/out" && break
         sleep 0.05
     done

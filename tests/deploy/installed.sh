@@ -217,7 +217,7 @@ expect "once mended, the policy is in force without a reload" in_force
 echo "-- an upgrade"
 client sub -V 5 -u mqttservice -P "$service" -t 'dt/demo/#' -C 1 -W 60 >/tmp/received 2>&1 &
 subscriber=$!
-for _ in {1..600}; do
+for _ in {1..100}; do
     ! said_in_log 'Sending SUBACK to' >/dev/null || break
     sleep 0.05
 done
