@@ -3,7 +3,7 @@
 use super::{Head, Shared, User, change};
 
 /// Users one after another, none of them in two blocks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Blocks(Vec<Vec<u8>>);
 
 /// Where a user is: the number of its block, and where it begins there.
